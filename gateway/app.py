@@ -24,6 +24,8 @@ from gateway.access.limits.rate_limits import RateLimiter
 from gateway.access.limits.registered_operations import OperationRegistry, RegisteredOperation
 from gateway.access_control import AccessControl
 from gateway.current_graph import CurrentGraph
+from gateway.explorer.page_files import PageFiles
+from gateway.explorer.token_endpoint import LIFETIME_S, TokenEndpoint
 from gateway.graphql_http.endpoint import GraphQLOverHttp
 from gateway.graphql_http.persisted_operations import PersistedOperations
 from gateway.live.live_updates import LiveUpdates
@@ -106,7 +108,9 @@ def create(
             endpoint, sockets = live.create_endpoints(
                 "/graphql", over_http, access.authenticator, persisted
             )
-            app.mount_direct("/graphql", endpoint)
+            shows_explorer = settings.endpoint_settings.shows_explorer
+            page = PageFiles() if shows_explorer else None
+            app.mount_direct("/graphql", page.before(endpoint) if page else endpoint)
             progress = BackgroundHealth(
                 standstill_s=inf
             )  # it answers most things while others are away
@@ -115,7 +119,9 @@ def create(
                 *_segment(settings, session, access, admission).routes(),
                 *_server_api(settings, graph, access, admission),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
-                Route("/", _entrance(settings.endpoint_settings.shows_explorer)),
+                Route("/", _entrance(shows_explorer)),
+                *(page.routes() if page else ()),
+                *(_explorer_tokens(settings, access) if page else ()),
             ]
             work: dict[str, Work] = {
                 "subgraph watch": health.run,
@@ -276,6 +282,15 @@ def _server_api(
         ),
     )
     return [endpoint.route() for endpoint in endpoints]
+
+
+def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> list[Route]:
+    if access.token_signing_key is None:
+        return []
+    limits = settings.body_limits("max_body_bytes")
+    networks = settings.explorer_token_networks
+    lifetime_s = min(LIFETIME_S, settings.token_longest_life_s)
+    return TokenEndpoint(access.token_signing_key, networks, limits, lifetime_s).routes()
 
 
 def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:

@@ -10,7 +10,7 @@ from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
-from infra import dashboards, error_reference, nats_users, settings_doc
+from infra import dashboards, error_reference, explorer_examples, nats_users, settings_doc
 from infra.schema import SchemaFiles
 from services.chassis.errors import RaakError
 
@@ -23,6 +23,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "operations.md": settings_doc.page,
     DOCS / "errors.md": error_reference.page,
     dashboards.DASHBOARD: dashboards.render,
+    explorer_examples.FILE: explorer_examples.render,
     nats_users.CONFIGURATION: nats_users.configuration,
 }
 """The files besides the SDL, with the function that renders each from fresh SDL."""

@@ -72,6 +72,12 @@ def _read_note(folder: Path) -> dict[str, Any]:
     return note
 
 
+DEFAULTS: Mapping[str, Mapping[str, str]] = {
+    "gateway": {"RAAK_EXPLORER_TOKEN_NETWORKS": "127.0.0.0/8,::1/128"}
+}
+"""What a process is set to here and nowhere else, unless its variable says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class EmbeddedInstance:
     """Where one embedded Raak lives. `port` is the gateway's; the others follow it."""
@@ -147,6 +153,7 @@ class EmbeddedInstance:
         }
         user = self._url("nats", process, "nats", self.nats_passwords[process])
         return {
+            **DEFAULTS.get(process, {}),
             **{variable: value for variable, value in outer.items() if variable in own},
             f"RAAK_{name}_DATABASE_URL": self.database_urls[process],
             f"RAAK_{name}_NATS_URL": user,

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
@@ -25,12 +24,6 @@ from services.chassis.graphql_http.media_types import negotiate_media_type
 from services.chassis.graphql_http.request import MalformedRequest, read_parameters
 from services.chassis.graphql_http.response import HttpResponse
 from services.chassis.principal import Principal
-
-EXPLORER = Path(__file__).parents[1] / "explorer.html"
-EXPLORER_POLICY = (
-    b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-    b"connect-src 'self'; img-src data:; frame-ancestors 'none'"
-)
 
 COST = "x-raak-cost"
 """With this header a response has the operation's cost, in development."""
@@ -63,17 +56,10 @@ class GraphQLOverHttp:
         self._callers = callers
         self._operations = operations
         self._settings = settings
-        self._explorer = EXPLORER.read_bytes() if settings.shows_explorer else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or send the explorer to a browser that asks for a page."""
-        headers = headers_of(scope)
-        is_get = scope["method"] == "GET"
-        if self._explorer is not None and is_get and "text/html" in headers.get("accept", ""):
-            policy = [(b"content-security-policy", EXPLORER_POLICY)]
-            response = HttpResponse(200, self._explorer, "text/html", policy)
-        else:
-            response = await self._respond(scope, receive, headers)
+        """Answer one request."""
+        response = await self._respond(scope, receive, headers_of(scope))
         await response.send(send)
 
     async def _respond(

@@ -1,13 +1,12 @@
 """How much a caller may ask, and all of them at once."""
 
 from dataclasses import fields
-from ipaddress import ip_network
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from gateway.access.limits.load_shedding import LoadTuning
 from gateway.access.limits.rate_limits import RateLimits
-from services.chassis.settings import ServiceSettings, Texts
+from services.chassis.settings import Networks, ServiceSettings
 
 
 class CallerSettings(ServiceSettings):
@@ -36,7 +35,7 @@ class CallerSettings(ServiceSettings):
     callers_remembered: int = Field(
         default=100_000, ge=100, description="callers whose use is remembered, the latest ones"
     )
-    trusted_proxies: Texts = Field(
+    trusted_proxies: Networks = Field(
         default=(), description="networks whose X-Forwarded-For is believed, separated by commas"
     )
     max_in_flight: int = Field(
@@ -47,13 +46,6 @@ class CallerSettings(ServiceSettings):
     queueing_target_ms: int = Field(
         default=200, ge=1, description="time requests may queue before some are refused"
     )
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
-        for network in networks:
-            ip_network(network, strict=False)
-        return networks
 
     @property
     def rates(self) -> RateLimits:

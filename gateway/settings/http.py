@@ -4,7 +4,7 @@ from pydantic import Field
 
 from gateway.graphql_http.settings import EndpointSettings
 from services.chassis.bodies import BodyLimits
-from services.chassis.settings import ServiceSettings, Texts
+from services.chassis.settings import Networks, ServiceSettings, Texts
 
 
 class HttpSettings(ServiceSettings):
@@ -49,6 +49,12 @@ class HttpSettings(ServiceSettings):
     )
     max_publish_bytes: int = Field(
         default=4 * 1024 * 1024, ge=1_024, description="largest manifest sent to /operations"
+    )
+
+    explorer_token_networks: Networks = Field(
+        default=(),
+        description="networks whose clients the explorer makes tokens for, in development, "
+        "separated by commas; none: for nobody, but `raak up` sets those of this machine",
     )
 
     @property

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -31,8 +32,16 @@ def _split_commas(values: Any) -> Any:
     return tuple(value.strip() for value in values.split(",") if value.strip())
 
 
+def _check_networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        ip_network(network, strict=False)
+    return networks
+
+
 Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 """Texts, separated by commas in the environment."""
+Networks = Annotated[Texts, AfterValidator(_check_networks)]
+"""Networks of addresses, such as 10.0.0.0/8, separated by commas in the environment."""
 
 
 MISSPELT = 0.85
@@ -77,7 +86,8 @@ class ProcessSettings(BaseSettings):
     process: ClassVar[str]
 
     mode: Literal["development", "production"] = Field(
-        default="development", description="development shows GraphiQL and lets introspection in"
+        default="development",
+        description="development shows the explorer and lets introspection in",
     )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")

@@ -37,7 +37,9 @@ TEXTS = sorted(
     path
     for top in ("services", "gateway", "infra", "docs", "examples", "tests")
     for path in (ROOT / top).rglob("*")
-    if path.suffix in (".py", ".md", ".graphql", ".yaml", ".html") and path != Path(__file__)
+    if path.suffix in (".py", ".md", ".graphql", ".yaml", ".html")
+    and path != Path(__file__)
+    and "node_modules" not in path.parts
 )
 
 

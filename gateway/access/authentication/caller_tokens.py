@@ -152,15 +152,15 @@ def _check_customer(role: Role, customer: Mapping[str, str]) -> None:
             f"A token of the role {role.value!r} must say which customer it speaks for.",
             hint="Give the customer's id, or the type and value of an identity.",
         )
-    if "type" in customer and is_placeholder(customer["type"], customer["value"]):
-        raise InvalidTokenRequest(
-            f"{customer['value'][:60]!r} stands for nobody, so no token can speak for it.",
-            hint="Give the identity of one customer.",
-        )
     if role not in OWN_CUSTOMER_ONLY and customer:
         raise InvalidTokenRequest(
             f"A token of the role {role.value!r} speaks for no single customer.",
             hint="Leave the customer out, or take the role visitor or app.",
+        )
+    if "type" in customer and is_placeholder(customer["type"], customer["value"]):
+        raise InvalidTokenRequest(
+            f"{customer['value'][:60]!r} stands for nobody, so no token can speak for it.",
+            hint="Give the identity of one customer.",
         )
 
 

@@ -15,6 +15,7 @@ from gateway.access.authentication.service_tokens import load_private_key
 from gateway.app import SubgraphUnknown, create, read_subgraphs
 from gateway.settings import GatewaySettings
 from gateway.supergraph import CompositionError
+from infra.instance import make_keys
 from services.chassis.principal import Principal, UnusableKey
 from services.chassis.server import MissingSetting
 from services.contracts.enums import Role
@@ -105,12 +106,14 @@ async def house(
             decision_url=services["decision"].url + "/",
             signing_key_file=signing,
             caller_key_file=verify,
+            token_signing_key_file=make_keys(tmp_path).tokens,
             database_url=database_url,
             cors_origins=("https://shop.example",),
             roles_file=roles,
             max_batch=2,
             gzip_from_bytes=20,
             apq=10,
+            explorer_token_networks=("127.0.0.0/8",),
         )
         gateway = await stack.enter_async_context(serving(create(settings, SDLS)))
         client = await stack.enter_async_context(
@@ -248,6 +251,26 @@ async def test_the_entrance_says_where_everything_is_and_shows_a_browser_the_exp
 
     assert (said["graph"], said["health"]) == ("/graphql", "/health/ready")
     assert shown.headers["location"] == "/graphql"
+
+
+async def test_in_development_the_explorer_may_make_a_token_and_a_page_beside_it_may_not(
+    house: House,
+) -> None:
+    origin = str(house.client.base_url).rstrip("/")
+
+    ours = await house.client.post(
+        "/graphql/token", json={"role": "agent"}, headers={"Origin": origin}
+    )
+    other = await house.client.post(
+        "/graphql/token", json={"role": "agent"}, headers={"Origin": "http://localhost:3000"}
+    )
+
+    headers = {"Authorization": f"Bearer {ours.json()['token']}"}
+    answer = await house.client.post("/graphql", json={"query": "{ segments }"}, headers=headers)
+    assert answer.json() == {"data": {"segments": ["loyal"]}}
+    assert ours.headers["cache-control"] == "no-store"
+    assert other.status_code == 403
+    assert "token" not in other.json()
 
 
 async def test_the_endpoint_keeps_to_its_settings(house: House) -> None:

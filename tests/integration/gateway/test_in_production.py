@@ -19,6 +19,7 @@ from gateway.access.authentication.service_tokens import load_private_key
 from gateway.access.authorization.roles import Roles
 from gateway.access.limits.registered_operations import RegisteredOperation, hash_document
 from gateway.app import create
+from gateway.explorer.page_files import MEDIA_TYPES
 from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
@@ -203,3 +204,17 @@ async def test_before_they_are_read_a_registered_operation_is_to_be_asked_again(
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert refused["type"] == "error"
     assert codes({"errors": refused["payload"]}) == ["OPERATIONS_UNKNOWN"]
+
+
+@pytest.mark.parametrize("name", ["token", *MEDIA_TYPES])
+async def test_nothing_of_the_explorer_is_there(house: House, name: str) -> None:
+    origin = str(house.client.base_url).rstrip("/")
+
+    page = await house.client.get("/graphql", headers={"Accept": "text/html"})
+    file = await house.client.get(f"/graphql/{name}")
+    token = await house.client.post(
+        f"/graphql/{name}", json={"role": "admin"}, headers={"Origin": origin}
+    )
+
+    assert page.status_code == 406
+    assert (file.status_code, token.status_code) == (404, 404)

@@ -1,6 +1,5 @@
 """GraphQL over HTTP: forms of asking, forms of answering, and what is told when they don't fit."""
 
-import re
 import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -9,7 +8,6 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from graphql import parse, validate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
@@ -17,11 +15,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from gateway.access.limits.registered_operations import OperationRegistry
-from gateway.app import read_subgraphs
-from gateway.graphql_http.endpoint import EXPLORER
 from gateway.graphql_http.request_context import REQUESTS
 from gateway.pipeline.pipeline import RequestPipeline
-from gateway.supergraph import compose
 from services.chassis import telemetry
 from services.chassis.bodies import DISCARD_BYTES
 from services.chassis.graphql_http.media_types import choose_media_type
@@ -361,41 +356,6 @@ async def test_a_get_that_is_no_request_is_refused(
     assert the_error(response)["code"] == "MALFORMED_REQUEST"
 
 
-# --- the explorer -----------------------------------------------------------------------------
-
-
-async def test_a_browser_sees_the_explorer_in_development(developer: httpx.AsyncClient) -> None:
-    del developer.headers["authorization"]
-
-    response = await developer.get("/graphql", headers={"Accept": "text/html,*/*;q=0.8"})
-
-    assert response.status_code == 200
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert "default-src 'none'" in response.headers["content-security-policy"]
-
-
-async def test_the_explorer_needs_nothing_from_elsewhere(developer: httpx.AsyncClient) -> None:
-    page = (await developer.get("/graphql", headers={"Accept": "text/html"})).text
-
-    assert "http://" not in page
-    assert "https://" not in page
-    assert "src=" not in page
-
-
-async def test_the_explorer_shows_the_query_plan(developer: httpx.AsyncClient) -> None:
-    page = (await developer.get("/graphql", headers={"Accept": "text/html"})).text
-
-    assert '<pre id="plan"' in page
-    assert 'headers["Apollo-Expose-Query-Plan"] = plan' in page
-    assert '"dry-run"' in page
-
-
-async def test_a_browser_sees_no_explorer_in_production(client: httpx.AsyncClient) -> None:
-    response = await client.get("/graphql", headers={"Accept": "text/html"})
-
-    assert response.status_code == 406
-
-
 # --- the query plan ---------------------------------------------------------------------------
 
 PLANNED = {
@@ -582,16 +542,3 @@ async def test_any_bytes_are_answered_with_what_is_wrong_with_them(body: bytes) 
 
     assert response.status_code in (200, 400, 413), response.text
     assert set(response.json()) <= {"data", "errors"}
-
-
-async def test_the_explorers_own_queries_are_those_of_our_graph() -> None:
-    """Its example too, so that what a developer runs first works."""
-    page = EXPLORER.read_text()
-    constants = dict(re.findall(r'const ([A-Z_]+) = ["`](.*?)["`];', page, re.DOTALL))
-
-    def filled(text: str) -> str:
-        return re.sub(r"\$\{(\w+)\}", lambda match: filled(constants[match[1]]), text)
-
-    schema = compose(read_subgraphs()).schema
-    assert validate(schema, parse(filled(constants["SCHEMA"]))) == []
-    assert validate(schema, parse(filled(constants["EXAMPLE"]))) == []
