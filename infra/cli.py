@@ -105,20 +105,23 @@ def settings(
 def migrate() -> None:
     """Migrate all databases, at the addresses in RAAK_<PROCESS>_DATABASE_URL.
 
-    With a superuser's address in RAAK_DATABASE_SERVER_URL, they and their roles are created first.
+    With an administrator's in RAAK_DATABASE_SERVER_URL, they and their roles are created first;
+    with the owners' in RAAK_<PROCESS>_MIGRATION_DATABASE_URL, the processes may change no table.
     """
     from infra import standalone
-    from infra.processes import PROCESSES
+    from infra.databases import databases_from_environment
+    from services.chassis.database_address import DatabaseAddress
 
-    server = os.environ.get("RAAK_DATABASE_SERVER_URL", "")
-    own = {name: os.environ.get(f"RAAK_{name.upper()}_DATABASE_URL", "") for name in PROCESSES}
-    if not server and not all(own.values()):
+    databases = databases_from_environment()
+    if databases is None:
         raise typer.BadParameter(
             "Set RAAK_DATABASE_SERVER_URL to the PostgreSQL server, or RAAK_<PROCESS>_DATABASE_URL"
-            f" for each of {', '.join(PROCESSES)}."
+            " for each process."
         )
-    urls = {name: url or f"{server}/raak_{name}" for name, url in own.items()}
-    asyncio.run(standalone.migrate_all(urls, server))
+    variable = "RAAK_DATABASE_SERVER_URL"
+    server = os.environ.get(variable)
+    administrator = DatabaseAddress.parse(server, variable) if server else None
+    asyncio.run(standalone.migrate_all(databases, administrator))
 
 
 @app.command()
@@ -135,12 +138,12 @@ def resync(
 ) -> None:
     """Have services publish again what their databases hold; running it twice is harmless."""
     from infra import resync as resyncs
+    from infra.databases import find_databases
+    from infra.processes import SERVICES
 
-    database_urls = resyncs.database_urls(data)
     window = timedelta(hours=since)
-    asyncio.run(
-        resyncs.run(database_urls, service or (), window, console.print, is_restored=restored)
-    )
+    databases = find_databases(data, SERVICES)
+    asyncio.run(resyncs.run(databases, service or (), window, console.print, is_restored=restored))
 
 
 @app.command()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -14,13 +14,14 @@ import psutil
 
 from infra import backup, embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
+from infra.databases import ProcessDatabase, databases_from_urls, migrate_database
 from infra.instance import EmbeddedInstance
 from infra.nats_store_probe import NatsStoreProbe
 from infra.processes import PROCESSES
-from infra.provisioning import provision, select_process_urls
+from infra.provisioning import provision, select_databases
 from infra.supervision import Supervisor
+from services.chassis.database_address import DatabaseAddress
 from services.chassis.errors import RaakError
-from services.chassis.migrations import migrate
 
 READY_S = 60
 FOLDER_VARIABLE = "RAAK_INSTANCE_FOLDER"
@@ -62,7 +63,8 @@ def run_instance(instance: EmbeddedInstance) -> Iterator[list[ChildProcess]]:
         servers = [
             stack.enter_context(embedded.run_server(server)) for server in _servers(instance)
         ]
-        asyncio.run(migrate_all(instance.database_urls, instance.postgres_url))
+        databases = databases_from_urls(instance.database_urls)
+        asyncio.run(migrate_all(databases, DatabaseAddress.parse(instance.postgres_url)))
         processes = [_process(instance, name) for name in PROCESSES]
         for process in processes:
             stack.callback(process.stop)
@@ -139,12 +141,14 @@ def _relative_path(instance: EmbeddedInstance, name: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
-    """Migrate databases, by their processes; as a superuser, make them and their roles first."""
-    if process_urls := select_process_urls(server_url, urls.values()):
-        await provision(server_url, process_urls)
-    for process, url in urls.items():
-        await migrate(process, url)
+async def migrate_all(
+    databases: Sequence[ProcessDatabase], server: DatabaseAddress | None = None
+) -> None:
+    """Migrate databases; as an administrator of their server, make them and their roles first."""
+    if server is not None and (ours := select_databases(server, databases)):
+        await provision(server, ours)
+    for database in databases:
+        await migrate_database(database)
 
 
 def _check_ports(instance: EmbeddedInstance) -> None:

@@ -338,7 +338,7 @@ def test_images_are_pinned_to_the_digests_they_have_now(tmp_path: Path) -> None:
     assert path.read_text() == (
         "POSTGRES_PASSWORD=p\n"
         f"PYTHON_IMAGE=python:3.11-slim-bookworm@sha256:{'p' * 64}\n"
-        f"POSTGRES_IMAGE=postgres:17@sha256:{'p' * 64}\n"
+        f"POSTGRES_IMAGE=postgres:18@sha256:{'p' * 64}\n"
         f"NATS_IMAGE=nats:2.12@sha256:{'n' * 64}\n"
     )
 
