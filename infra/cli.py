@@ -148,28 +148,43 @@ def resync(
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="to be written")], data: Folder = HERE
+    folder: Annotated[Path, typer.Argument(help="to be written")], data: Folder = HERE
 ) -> None:
-    """Write all databases as of one moment, keys and secrets to a file; Raak goes on meanwhile."""
+    """Write all databases as of one moment, keys and secrets to a folder, while Raak works."""
     from infra import backup as backups
-    from infra.instance import EmbeddedInstance
 
-    backups.backup(EmbeddedInstance.load(data), file)
-    console.print(f"{file} holds everything, secrets too: store it safely.")
+    backups.backup(data, folder, datetime.now(UTC))
+    console.print(f"{folder} holds everything, secrets too: store it safely.")
 
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="that `raak backup` has written")],
+    folder: Annotated[Path, typer.Argument(help="that `raak backup` has written")],
     data: Folder = HERE,
     port: Port = 8000,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="also where the environment's databases hold data")
+    ] = False,
 ) -> None:
-    """Make an instance what it was when a backup was made; what is there now is put aside."""
-    from infra import backup as backups
+    """Make the databases the environment names, else an instance, what they were at a backup.
+
+    What an instance has now is put aside.
+    """
+    from infra import restore as restores
+    from infra.databases import databases_from_environment
     from infra.instance import EmbeddedInstance
 
-    aside = backups.restore(EmbeddedInstance(data.resolve(), port), file, datetime.now(UTC))
-    console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
+    databases, now = databases_from_environment(), datetime.now(UTC)
+    if databases is None:
+        aside = restores.restore_instance(EmbeddedInstance(data.resolve(), port), folder, now)
+        console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
+        return
+    manifest = restores.read_backup(folder)
+    restoring = restores.restore_databases(databases, folder, manifest, now, can_replace=replace)
+    asyncio.run(restoring)
+    for line in restores.list_differences(folder):
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    console.print("Restored. Empty NATS, start Raak, and services publish again what they hold.")
 
 
 @app.command()

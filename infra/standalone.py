@@ -12,13 +12,14 @@ from pathlib import Path
 
 import psutil
 
-from infra import backup, embedded, nats_users
+from infra import embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
 from infra.databases import ProcessDatabase, databases_from_urls, migrate_database
 from infra.instance import EmbeddedInstance
 from infra.nats_store_probe import NatsStoreProbe
 from infra.processes import PROCESSES
 from infra.provisioning import provision, select_databases
+from infra.restore import check_complete
 from infra.supervision import Supervisor
 from services.chassis.database_address import DatabaseAddress
 from services.chassis.errors import RaakError
@@ -56,7 +57,7 @@ def serve(
 def run_instance(instance: EmbeddedInstance) -> Iterator[list[ChildProcess]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
     stop_orphans(instance)
-    backup.check_complete(instance.folder)
+    check_complete(instance.folder)
     _check_ports(instance)
     instance.write_note(psutil.Process())
     with ExitStack() as stack:

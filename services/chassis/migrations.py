@@ -1,16 +1,18 @@
 """Alembic for one database: what every `migrations/env.py` calls, and what `raak migrate` runs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import sqlalchemy as sa
 from alembic import command, context
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from services.chassis.database import (
@@ -69,7 +71,7 @@ async def migrate(
     """
     address = DatabaseAddress.parse(url, variable)
     with translate_outages(), explain_refusals(address):
-        await _create_database(address)
+        await create_database(address)
         await _run_alembic(process, address, lambda config: _upgrade_or_downgrade(config, revision))
 
 
@@ -99,27 +101,63 @@ def _upgrade_or_downgrade(config: Config, revision: str) -> None:
         command.upgrade(config, revision)
 
 
-async def _run_alembic(
-    process: str, address: DatabaseAddress, act: Callable[[Config], None]
-) -> None:
+def is_known(process: str, revision: str) -> bool:
+    """Whether this release has a revision; those of a later one it has not."""
+    scripts = ScriptDirectory.from_config(_config(process))
+    return revision in {script.revision for script in scripts.walk_revisions()}
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A transaction in a process's database, in which Alembic and others work."""
+
+    process: str
+    engine_connection: AsyncConnection
+    connection: "asyncpg.Connection[asyncpg.Record]"
+
+    async def run(self, act: Callable[[Config], None]) -> None:
+        config = _config(self.process)
+
+        def with_connection(connection: Connection) -> None:
+            config.attributes["connection"] = connection
+            act(config)
+
+        await self.engine_connection.run_sync(with_connection)
+
+    async def upgrade(self, revision: str = "head") -> None:
+        await self.run(lambda config: command.upgrade(config, revision))
+
+
+def _config(process: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(migrations_of(process)))
+    return config
 
-    def with_connection(connection: Connection) -> None:
-        config.attributes["connection"] = connection
-        act(config)
 
+@asynccontextmanager
+async def open_migration(process: str, address: DatabaseAddress) -> AsyncIterator[Migration]:
+    """A transaction that commits when the block ends well."""
     engine = create_async_engine(
         "postgresql+asyncpg://", poolclass=NullPool, async_creator=lambda: connect(address)
     )
     try:
         async with engine.begin() as connection:
-            await connection.run_sync(with_connection)
+            await connection.exec_driver_sql("SELECT 1")  # the driver begins the transaction now
+            raw = (await connection.get_raw_connection()).driver_connection
+            assert raw is not None
+            yield Migration(process, connection, raw)
     finally:
         await engine.dispose()
 
 
-async def _create_database(address: DatabaseAddress) -> None:
+async def _run_alembic(
+    process: str, address: DatabaseAddress, act: Callable[[Config], None]
+) -> None:
+    async with open_migration(process, address) as migration:
+        await migration.run(act)
+
+
+async def create_database(address: DatabaseAddress) -> None:
     """Create the database an address names, unless it exists or another process is doing so.
 
     Only a role that may create databases needs it to be made; others find it provisioned.
