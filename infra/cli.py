@@ -147,6 +147,23 @@ def resync(
 
 
 @app.command()
+def recount(data: Folder = HERE) -> None:
+    """Make measurement's daily results what its raw records say; all goes on meanwhile."""
+    from infra.databases import find_databases, open_process_database
+    from services.measurement import service
+
+    async def run() -> service.RecountSummary:
+        async with open_process_database(find_databases(data, ["measurement"])[0]) as database:
+            return await service.recount(database)
+
+    found = asyncio.run(run())
+    console.print(
+        f"Corrected: {found.propositions} propositions, {found.counts} daily counts,"
+        f" {found.values} daily values."
+    )
+
+
+@app.command()
 def backup(
     folder: Annotated[Path, typer.Argument(help="to be written")], data: Folder = HERE
 ) -> None:

@@ -1,6 +1,7 @@
 """The database of each process: who works in it, and who migrates it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,13 @@ import asyncpg
 
 from infra.instance import EmbeddedInstance
 from infra.processes import PROCESS_SETTINGS, PROCESSES
-from services.chassis.database import Connection, DatabaseRefused, describe_failure
+from services.chassis.database import (
+    Connection,
+    Database,
+    DatabaseRefused,
+    describe_failure,
+    open_database,
+)
 from services.chassis.database_address import DatabaseAddress, InvalidDatabaseUrl, quote_name
 from services.chassis.migrations import MIGRATION_LOCK, connect, explain_refusals, migrate
 
@@ -77,6 +84,16 @@ def find_databases(data: Path, processes: Sequence[str] = PROCESSES) -> list[Pro
         return found
     urls = EmbeddedInstance.load(data).database_urls
     return databases_from_urls({name: urls[name] for name in processes})
+
+
+def open_process_database(
+    database: ProcessDatabase, patience_s: float = 3.0
+) -> AbstractAsyncContextManager[Database]:
+    """A database as its process enters it, for as long as a command runs."""
+    address = database.runtime
+    return open_database(
+        address.url, connections=2, patience_s=patience_s, variable=address.variable
+    )
 
 
 async def migrate_database(database: ProcessDatabase) -> None:

@@ -286,6 +286,6 @@ def _put_aside(folder: Path, now: datetime) -> Path | None:
     aside = folder / BEFORE.format(now)
     for part in ("postgres", "nats", *OWN_FOLDERS):
         if (folder / part).exists():
-            aside.mkdir(exist_ok=True)
+            aside.mkdir(mode=0o700, exist_ok=True)
             (folder / part).rename(aside / part)
     return aside if aside.exists() else None

@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
-from infra.databases import ProcessDatabase
+from infra.databases import ProcessDatabase, open_process_database
 from infra.processes import SERVICES
 from services.chassis import epochs, resync
-from services.chassis.database import Database, open_database
+from services.chassis.database import Database
 from services.chassis.errors import RaakError
 
-PATIENCE_S = 3.0
 STALLED_S = 10.0
 """Without progress for so long, no service works on it."""
 POLL_S = 0.2
@@ -42,17 +41,10 @@ async def run(
         raise UnknownService(
             f"There is no service {sorted(unknown)[0]!r}.", hint=f"Take {', '.join(SERVICES)}."
         )
-    addresses = {one.process: one.runtime for one in databases}
+    by_process = {one.process: one for one in databases}
     async with AsyncExitStack() as stack:
         opened = {
-            name: await stack.enter_async_context(
-                open_database(
-                    addresses[name].url,
-                    connections=2,
-                    patience_s=PATIENCE_S,
-                    variable=addresses[name].variable,
-                )
-            )
+            name: await stack.enter_async_context(open_process_database(by_process[name]))
             for name in services or SERVICES
         }
         for name, database in opened.items():
