@@ -121,8 +121,15 @@ async def owned(managed: Managed, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         )
 
 
+INBOX = "INSERT INTO inbox (consumer, event_id) VALUES ('one', gen_random_uuid())"
+
+
+async def run(*arguments: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+
+
 async def run_migrate() -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, app, ["migrate"])
+    return await run("migrate")
 
 
 async def test_owners_without_any_right_but_their_databases_migrate_over_proven_tls(
@@ -226,6 +233,28 @@ async def test_with_an_administrator_who_is_no_superuser_what_is_missing_is_made
         await check(database.process, database.owner.url)
         await (await connect(database.runtime)).close()
     assert JourneySettings().database_address.user == "late"
+
+
+async def test_owners_restore_a_backup_and_the_processes_keep_their_rights(
+    owned: Managed, tmp_path: Path
+) -> None:
+    await run_migrate()
+    folder = str(tmp_path / "monday")
+    runtime = MeasurementSettings().database
+    saved = await run("backup", folder)
+    async with open_database(runtime) as database, database.transaction() as connection:
+        await connection.execute(INBOX)
+        in_use = await run("restore", folder)
+
+    held = await run("restore", folder)
+    restored = await run("restore", folder, "--replace")
+
+    assert (saved.exit_code, restored.exit_code) == (0, 0), (saved.exception, restored.exception)
+    assert "connections" in str(in_use.exception)
+    assert "holds data already (in 'inbox')" in str(held.exception)
+    async with open_database(runtime) as database, database.transaction() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM inbox") == 0
+        await connection.execute(INBOX)
 
 
 async def fail_to_open(url: str) -> DatabaseUnavailable:
