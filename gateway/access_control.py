@@ -72,7 +72,11 @@ class AccessControl:
             api_keys=api_keys,
             registry=registry,
             database_sync=DatabaseSync(
-                settings.database, api_keys, registry, settings.database_silence_s
+                settings.database,
+                api_keys,
+                registry,
+                settings.database_silence_s,
+                settings.database_variable,
             ),
             audit=_audit(settings),
             key_set_every_s=settings.token_key_set_every_s,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from gateway import store
 from gateway.access.authentication.api_keys import ApiKeyCache
 from gateway.access.limits.registered_operations import OperationRegistry
-from services.chassis.database import SILENCE_S, Connection, Database, open_database
+from services.chassis.database import DATABASE_URL, SILENCE_S, Connection, Database, open_database
 
 POLL_S = 0.5
 CONNECTIONS = 2
@@ -20,8 +20,14 @@ class DatabaseSync:
     """Reads what has changed, again and again."""
 
     def __init__(
-        self, url: str, keys: ApiKeyCache, registry: OperationRegistry, silence_s: int = SILENCE_S
+        self,
+        url: str,
+        keys: ApiKeyCache,
+        registry: OperationRegistry,
+        silence_s: int = SILENCE_S,
+        variable: str = DATABASE_URL,
     ) -> None:
+        self._variable = variable
         self._url = url
         self._silence_s = silence_s
         self._keys = keys
@@ -41,7 +47,10 @@ class DatabaseSync:
     async def run(self) -> None:
         """Keep both until cancelled; raises what `chassis.database.AWAY` names."""
         async with open_database(
-            self._url, connections=CONNECTIONS, silence_s=self._silence_s
+            self._url,
+            connections=CONNECTIONS,
+            silence_s=self._silence_s,
+            variable=self._variable,
         ) as database:
             while True:
                 await self.look(database)

@@ -1,204 +1,206 @@
-"""Backups of an embedded instance: all its databases at one moment, with its keys and secrets.
+"""`raak backup`: all databases as of one moment, with keys and secrets.
 
-What is on its way between services is in their databases, so NATS needs no backup: a restored
-instance begins with an empty one, and events that were not delivered are sent again.
+The moment: every table of every database is locked against writers, until each database has begun
+to be read as it is then. What is on its way between services is in their databases, so NATS needs
+no backup: events that were not acknowledged are sent again.
 """
 
 import asyncio
-import json
-import os
-import shutil
-import subprocess
-import tarfile
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from hashlib import file_digest
+from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from infra import embedded
+from infra.backup_folder import (
+    BackupFailed,
+    BackupManifest,
+    BackupWriter,
+    DatabaseManifest,
+    table_file,
+    write_backup,
+)
+from infra.databases import ProcessDatabase, databases_from_environment, databases_from_urls
 from infra.instance import EmbeddedInstance
-from infra.processes import SERVICES
-from services.chassis import epochs, resync
-from services.chassis.database import open_database
-from services.chassis.errors import RaakError
-from services.chassis.migrations import migrate
+from infra.processes import PROCESS_SETTINGS
+from services.chassis.database import Connection, is_away, translate_outages
+from services.chassis.database_address import quote_name
+from services.chassis.migrations import MIGRATION_LOCK, connect, explain_refusals
 
 OWN_FOLDERS = ("keys", "secrets")
-NEW, BEFORE = "postgres.new", "before-{:%Y%m%dT%H%M%S}"
-DATA = ("base.tar", "pg_wal.tar", "backup_manifest")
+KEY_FILES = {"signing_key_file": "signing.pem", "token_signing_key_file": "tokens.pem"}
+"""Private keys by the settings that name their files, and the names they have in a backup."""
+
+ADDRESSES = {
+    "database_url", "database_server_url", "migration_database_url", "nats_url", "otlp_endpoint",
+}  # fmt: skip
+"""Secret settings that say where something is; a backup is restored elsewhere, too."""
+
+PATIENCES_MS = (800, 800, 800, 2500, 2500)
+"""How long writers may be held up, attempt by attempt. Waiting less than PostgreSQL's
+`deadlock_timeout` of a second costs nobody a transaction; past it, autovacuum gives way."""
+PAUSE_S = 1.0
+
+TABLES = """
+SELECT relation.relname AS name, array_agg(attname::text ORDER BY attnum) AS columns
+FROM pg_class relation JOIN pg_attribute ON attrelid = relation.oid
+WHERE relation.relnamespace = 'public'::regnamespace AND relation.relkind = 'r'
+    AND attnum > 0 AND NOT attisdropped
+GROUP BY relation.relname ORDER BY relation.relname
+"""
+VERSION_TABLE = "alembic_version"
+"""What Alembic alone writes, and a restore does."""
+_REVISION = f"SELECT version_num FROM {VERSION_TABLE}"
+_SEQUENCES = """
+SELECT sequencename, coalesce(last_value, 0) FROM pg_sequences WHERE schemaname = 'public'
+"""
 
 
-class BackupFailed(RaakError, code="BACKUP_FAILED"):
-    """A backup could not be written, or not be read."""
+class Snapshot(NamedTuple):
+    """A database, read as it was at the moment of the backup."""
+
+    process: str
+    connection: Connection
 
 
-class RestoreRefused(RaakError, code="RESTORE_REFUSED", status=409):
-    """A backup is not restored over this."""
+def backup(data: Path, folder: Path, now: datetime) -> None:
+    """Write a backup of the databases the environment names, else of a running instance.
 
-
-def backup(instance: EmbeddedInstance, file: Path) -> None:
-    """Write a backup of a running instance to a file that only its owner can read.
-
-    Raises BackupFailed, and leaves no file.
+    Raises BackupFailed, DatabaseRefused or DatabaseUnavailable, and leaves no folder.
     """
-    if file.exists():
-        raise BackupFailed(f"{str(file)!r} is there already.", hint="Name another file.")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}-") as name:
-        folder = Path(name)
-        _run(
-            "pg_basebackup",
-            f"--pgdata={folder / 'data'}",
-            "--format=tar",
-            "--wal-method=stream",
-            "--checkpoint=fast",
-            "--manifest-checksums=SHA256",
-            "--host=127.0.0.1",
-            f"--port={instance.ports['postgres']}",
-            "--username=raak",
-            "--no-password",
-            environment={"PGPASSWORD": instance.secret("postgres")},
-        )
-        draft = folder / "whole.tar"
-        draft.touch(mode=0o600)
-        with tarfile.open(draft, "w") as whole:
-            for part in DATA:
-                whole.add(folder / "data" / part, part)
+    databases = databases_from_environment()
+    with write_backup(folder) as writer:
+        if databases is None:
+            instance = EmbeddedInstance.load(data)
+            _check_running(instance)
+            databases = databases_from_urls(instance.database_urls)
             for part in OWN_FOLDERS:
-                if (instance.folder / part).exists():
-                    whole.add(instance.folder / part, part)
-        draft.rename(file)
+                writer.copy_folder(instance.folder / part, part)
+        else:
+            _write_settings(writer)
+        asyncio.run(write_databases(databases, writer, now))
 
 
-def restore(instance: EmbeddedInstance, file: Path, now: datetime) -> Path | None:
-    """Restore a folder's instance from a backup, in a new epoch; gives where the old data are put.
-
-    Raises RestoreRefused if it is running, and BackupFailed, with nothing changed, for a bad file.
-    """
-    if instance.is_running() or not embedded.port_is_free(instance.ports["postgres"]):
-        raise RestoreRefused(
-            f"Raak is running in {str(instance.folder)!r}.",
-            hint="Stop it first, so that nothing writes to the data that are put aside.",
-        )
-    instance.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=instance.folder, prefix=".restoring-") as name:
-        unpacked, new = Path(name), instance.folder / NEW
-        _unpack(file, unpacked)
-        with _remove_on_failure(new):
-            _make_data(unpacked, new)
-            password = (unpacked / "secrets" / "postgres").read_text()
-            asyncio.run(_begin_epochs(new, instance.ports["postgres"], password, now))
-        aside = _put_aside(instance.folder, now)
-        for part in OWN_FOLDERS:
-            if (unpacked / part).exists():
-                (unpacked / part).rename(instance.folder / part)
-        new.rename(instance.folder / "postgres")
-    return aside
-
-
-@contextmanager
-def _remove_on_failure(folder: Path) -> Iterator[None]:
-    """Let a block make a folder anew: the whole of it, or none."""
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def check_complete(folder: Path) -> None:
-    """Raise RestoreRefused if a restore was cut off after it had put the old data aside."""
-    if (folder / NEW).exists() and not (folder / "postgres").exists():
-        raise RestoreRefused(
-            f"A restore into {str(folder)!r} did not end.", hint="Run `raak restore` again."
-        )
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    """Unpack what `raak backup` has packed; raises BackupFailed for anything else."""
-    try:
-        with tarfile.open(file) as tar:
-            # what leads out of the folder is refused, where Python (3.11.4 and later) can tell
-            tar.extraction_filter = getattr(tarfile, "data_filter", None)
-            tar.extractall(folder)  # noqa: S202  # it is the operator's own
-    except (OSError, tarfile.TarError) as error:
+def _check_running(instance: EmbeddedInstance) -> None:
+    if embedded.port_is_free(instance.ports["postgres"]):
         raise BackupFailed(
-            f"{str(file)!r} cannot be read ({type(error).__name__}).",
-            hint="Name a file that `raak backup` has written.",
-        ) from error
-
-
-def _make_data(unpacked: Path, folder: Path) -> None:
-    """Make PostgreSQL's data folder, and have it checked."""
-    missing = [part for part in (*DATA, "secrets/postgres") if not (unpacked / part).is_file()]
-    if missing:
-        raise BackupFailed(
-            f"The backup has no {missing[0]}.", hint="Name a file that `raak backup` has written."
+            f"Raak does not run in {str(instance.folder)!r}.", hint="Start it with `raak up`."
         )
-    _unpack(unpacked / "base.tar", folder)
-    _unpack(unpacked / "pg_wal.tar", folder / "pg_wal")
-    _check(folder, unpacked / "backup_manifest")
-    folder.chmod(0o700)
-    if os.geteuid() == 0:
-        embedded.give_to_postgres(folder)
 
 
-def _check(folder: Path, manifest: Path) -> None:
-    """Compare files with PostgreSQL's manifest: the wheel's pg_verifybackup crashes."""
-    try:
-        sent = {one["Path"]: one["Checksum"] for one in json.loads(manifest.read_bytes())["Files"]}
-    except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(manifest.name) from error
-    for name, checksum in sent.items():
-        path = folder / name
-        if not path.is_file() or _sha256(path) != checksum:
-            raise _damaged(name)
+def _write_settings(writer: BackupWriter) -> None:
+    """Write the secrets and keys that the environment names."""
+    for process, kind in PROCESS_SETTINGS.items():
+        settings = kind()
+        for name, field in kind.model_fields.items():
+            value = getattr(settings, name)
+            if value and not field.repr and name not in ADDRESSES:
+                text = value if isinstance(value, str) else ",".join(value)
+                writer.write(f"secrets/{process}-{name}", text.encode())
+            elif name in KEY_FILES and value is not None and value.is_file():
+                writer.write(f"keys/{KEY_FILES[name]}", value.read_bytes())
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _damaged(name: str) -> BackupFailed:
-    return BackupFailed(f"The backup is damaged at {name!r}.", hint="Take another backup.")
-
-
-async def _begin_epochs(folder: Path, port: int, password: str, now: datetime) -> None:
-    with embedded.postgres(folder, port, password) as url:
-        for service in SERVICES:
-            await migrate(service, f"{url}/raak_{service}")
-            async with (
-                open_database(f"{url}/raak_{service}", connections=2) as database,
-                database.transaction() as connection,
-            ):
-                await epochs.begin(connection)
-                await resync.request_resync(connection, now, afresh=True)
-
-
-def _put_aside(folder: Path, now: datetime) -> Path | None:
-    """PostgreSQL's data go first: from then on `check_complete` knows that a restore has begun."""
-    aside = folder / BEFORE.format(now)
-    for part in ("postgres", "nats", *OWN_FOLDERS):
-        if (folder / part).exists():
-            aside.mkdir(exist_ok=True)
-            (folder / part).rename(aside / part)
-    return aside if aside.exists() else None
-
-
-def _run(program: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        [str(embedded.postgres_programs() / program), *arguments],
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
+async def write_databases(
+    databases: Sequence[ProcessDatabase], writer: BackupWriter, now: datetime
+) -> None:
+    with translate_outages():
+        async with open_snapshots(databases) as snapshots:
+            found = {one.process: await _write_database(one, writer) for one in snapshots}
+            postgres = snapshots[0].connection.get_server_version()
+    manifest = BackupManifest(
+        release=version("raak"),
+        made_at=now.isoformat(),
+        postgres=f"{postgres.major}.{postgres.minor}",
+        databases=found,
+        files=dict(writer.files),
     )
-    if done.returncode:
-        raise BackupFailed(
-            f"{program} failed: {done.stderr.strip()[-500:]}",
-            hint="Look whether Raak runs, and whether the disk is full.",
+    writer.write_manifest(manifest)
+
+
+@asynccontextmanager
+async def open_snapshots(databases: Sequence[ProcessDatabase]) -> AsyncIterator[list[Snapshot]]:
+    """All databases as of one moment, for as long as the block reads them.
+
+    Raises BackupFailed if a statement or a migration holds a table for too long.
+    """
+    async with AsyncExitStack() as stack:
+        readers: list[Connection] = []
+        lockers: list[Connection] = []
+        for database in databases:
+            for connections in (readers, lockers):
+                connections.append(await connect(database.owner))
+                stack.push_async_callback(connections[-1].close)
+        for patience_ms in PATIENCES_MS:
+            if await _begin_snapshots(databases, readers, lockers, patience_ms):
+                break
+            await asyncio.sleep(PAUSE_S)
+        else:
+            raise BackupFailed(
+                "Some statement, migration or vacuum holds a table for too long.",
+                hint="Try again when it is over; pg_stat_activity shows it.",
+            )
+        processes = (database.process for database in databases)
+        yield [Snapshot(*one) for one in zip(processes, readers, strict=True)]
+
+
+async def _begin_snapshots(
+    databases: Sequence[ProcessDatabase],
+    readers: Sequence[Connection],
+    lockers: Sequence[Connection],
+    patience_ms: int,
+) -> bool:
+    """Begin to read all databases while nobody writes; False if a lock is not to be had."""
+    async with AsyncExitStack() as transactions:
+        for locker in lockers:
+            await transactions.enter_async_context(locker.transaction())
+        outcomes = await asyncio.gather(
+            *(_lock(*one, patience_ms) for one in zip(databases, lockers, strict=True)),
+            return_exceptions=True,
         )
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not is_away(outcome):
+                raise outcome
+        if any(outcomes):
+            return False
+        for reader in readers:
+            await reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            await reader.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            await reader.fetchval("SELECT 1")  # from here on it reads what is there now
+    return True
+
+
+async def _lock(database: ProcessDatabase, connection: Connection, patience_ms: int) -> None:
+    """Keep writers out of all tables until the transaction ends."""
+    with explain_refusals(database.owner):
+        tables = [row["name"] for row in await connection.fetch(TABLES)]
+        if VERSION_TABLE not in tables:
+            raise BackupFailed(
+                f"The database {database.owner.database!r} has no tables of Raak.",
+                hint=f"Look at {database.owner.variable}, or run `raak migrate`.",
+            )
+        await connection.execute(f"SET LOCAL statement_timeout = {patience_ms:d}")
+        await connection.fetchval("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
+        names = ", ".join(quote_name(name) for name in tables)
+        await connection.execute(f"LOCK TABLE {names} IN SHARE MODE")
+
+
+async def _write_database(snapshot: Snapshot, writer: BackupWriter) -> DatabaseManifest:
+    process, connection = snapshot
+    tables = {
+        row["name"]: list(row["columns"])
+        for row in await connection.fetch(TABLES)
+        if row["name"] != VERSION_TABLE
+    }
+    rows = {}
+    for table, columns in tables.items():
+        with writer.open(table_file(process, table)) as file:
+            status = await connection.copy_from_table(
+                table, columns=columns, output=file.take, schema_name="public"
+            )
+        rows[table] = int(status.rpartition(" ")[2])  # such as "COPY 3"
+    sequences = {row[0]: row[1] for row in await connection.fetch(_SEQUENCES)}
+    revision = await connection.fetchval(_REVISION)
+    return DatabaseManifest(revision, tables, rows, sequences)

@@ -105,20 +105,23 @@ def settings(
 def migrate() -> None:
     """Migrate all databases, at the addresses in RAAK_<PROCESS>_DATABASE_URL.
 
-    With a superuser's address in RAAK_DATABASE_SERVER_URL, they and their roles are created first.
+    With an administrator's in RAAK_DATABASE_SERVER_URL, they and their roles are created first;
+    with the owners' in RAAK_<PROCESS>_MIGRATION_DATABASE_URL, the processes may change no table.
     """
     from infra import standalone
-    from infra.processes import PROCESSES
+    from infra.databases import databases_from_environment
+    from services.chassis.database_address import DatabaseAddress
 
-    server = os.environ.get("RAAK_DATABASE_SERVER_URL", "")
-    own = {name: os.environ.get(f"RAAK_{name.upper()}_DATABASE_URL", "") for name in PROCESSES}
-    if not server and not all(own.values()):
+    databases = databases_from_environment()
+    if databases is None:
         raise typer.BadParameter(
             "Set RAAK_DATABASE_SERVER_URL to the PostgreSQL server, or RAAK_<PROCESS>_DATABASE_URL"
-            f" for each of {', '.join(PROCESSES)}."
+            " for each process."
         )
-    urls = {name: url or f"{server}/raak_{name}" for name, url in own.items()}
-    asyncio.run(standalone.migrate_all(urls, server))
+    variable = "RAAK_DATABASE_SERVER_URL"
+    server = os.environ.get(variable)
+    administrator = DatabaseAddress.parse(server, variable) if server else None
+    asyncio.run(standalone.migrate_all(databases, administrator))
 
 
 @app.command()
@@ -135,38 +138,70 @@ def resync(
 ) -> None:
     """Have services publish again what their databases hold; running it twice is harmless."""
     from infra import resync as resyncs
+    from infra.databases import find_databases
+    from infra.processes import SERVICES
 
-    database_urls = resyncs.database_urls(data)
     window = timedelta(hours=since)
-    asyncio.run(
-        resyncs.run(database_urls, service or (), window, console.print, is_restored=restored)
+    databases = find_databases(data, SERVICES)
+    asyncio.run(resyncs.run(databases, service or (), window, console.print, is_restored=restored))
+
+
+@app.command()
+def recount(data: Folder = HERE) -> None:
+    """Make measurement's daily results what its raw records say; all goes on meanwhile."""
+    from infra.databases import find_databases, open_process_database
+    from services.measurement import service
+
+    async def run() -> service.RecountSummary:
+        async with open_process_database(find_databases(data, ["measurement"])[0]) as database:
+            return await service.recount(database)
+
+    found = asyncio.run(run())
+    console.print(
+        f"Corrected: {found.propositions} propositions, {found.counts} daily counts,"
+        f" {found.values} daily values."
     )
 
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="to be written")], data: Folder = HERE
+    folder: Annotated[Path, typer.Argument(help="to be written")], data: Folder = HERE
 ) -> None:
-    """Write all databases as of one moment, keys and secrets to a file; Raak goes on meanwhile."""
+    """Write all databases as of one moment, keys and secrets to a folder, while Raak works."""
     from infra import backup as backups
-    from infra.instance import EmbeddedInstance
 
-    backups.backup(EmbeddedInstance.load(data), file)
-    console.print(f"{file} holds everything, secrets too: store it safely.")
+    backups.backup(data, folder, datetime.now(UTC))
+    console.print(f"{folder} holds everything, secrets too: store it safely.")
 
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="that `raak backup` has written")],
+    folder: Annotated[Path, typer.Argument(help="that `raak backup` has written")],
     data: Folder = HERE,
     port: Port = 8000,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="also where the environment's databases hold data")
+    ] = False,
 ) -> None:
-    """Make an instance what it was when a backup was made; what is there now is put aside."""
-    from infra import backup as backups
+    """Make the databases the environment names, else an instance, what they were at a backup.
+
+    What an instance has now is put aside.
+    """
+    from infra import restore as restores
+    from infra.databases import databases_from_environment
     from infra.instance import EmbeddedInstance
 
-    aside = backups.restore(EmbeddedInstance(data.resolve(), port), file, datetime.now(UTC))
-    console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
+    databases, now = databases_from_environment(), datetime.now(UTC)
+    if databases is None:
+        aside = restores.restore_instance(EmbeddedInstance(data.resolve(), port), folder, now)
+        console.print(f"Restored; start it with `raak up`. What was there is in {aside or '–'}.")
+        return
+    manifest = restores.read_backup(folder)
+    restoring = restores.restore_databases(databases, folder, manifest, now, can_replace=replace)
+    asyncio.run(restoring)
+    for line in restores.list_differences(folder):
+        console.print(f"[yellow]{escape(line)}[/]", soft_wrap=True)
+    console.print("Restored. Empty NATS, start Raak, and services publish again what they hold.")
 
 
 @app.command()

@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).with_name("docker") / "env.example"
 
 IMAGES = {
     "PYTHON_IMAGE": "python:3.11-slim-bookworm",
-    "POSTGRES_IMAGE": "postgres:17",
+    "POSTGRES_IMAGE": "postgres:18",
     "NATS_IMAGE": "nats:2.12",
     "COLLECTOR_IMAGE": "otel/opentelemetry-collector:0.138.0",
     "JAEGER_IMAGE": "jaegertracing/jaeger:2.11.0",

@@ -32,4 +32,5 @@ def open_gateway_database(settings: GatewaySettings) -> AbstractAsyncContextMana
         connections=2,
         patience_s=PATIENCE_S,
         silence_s=settings.database_silence_s,
+        variable=settings.database_variable,
     )

@@ -24,8 +24,8 @@ from services.chassis.errors import RaakError
 LISTENERS = ("gateway", *SERVICES, "postgres", "nats")
 """Who listens, each on the port after the one before."""
 NOTE = "instance.json"
-NOT_INHERITED = {"database_server_url"}
-"""It would be a superuser's, and each process has an address of its own."""
+NOT_INHERITED = {"database_server_url", "migration_database_url"}
+"""They would be of another server, and each process has an address of its own."""
 
 
 class NoInstance(RaakError, code="NO_INSTANCE"):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from gateway.settings import GatewaySettings
-from services.chassis.settings import ProcessSettings, ServiceSettings
+from services.chassis.settings import ServiceSettings
 from services.decision.settings import DecisionSettings
 from services.journey.settings import JourneySettings
 from services.measurement.settings import MeasurementSettings
@@ -13,7 +13,7 @@ SERVICE_SETTINGS: Mapping[str, type[ServiceSettings]] = {
     settings.process: settings
     for settings in (ProfileSettings, DecisionSettings, JourneySettings, MeasurementSettings)
 }
-PROCESS_SETTINGS: Mapping[str, type[ProcessSettings]] = {
+PROCESS_SETTINGS: Mapping[str, type[ServiceSettings]] = {
     **SERVICE_SETTINGS,
     GatewaySettings.process: GatewaySettings,
 }

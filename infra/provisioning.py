@@ -1,6 +1,6 @@
-"""Roles and databases: what a superuser does on a PostgreSQL server before processes migrate.
+"""Roles and databases: what an administrator does on a PostgreSQL server before all migrate.
 
-Each process has a role of its own, which owns its database and may not enter another's.
+Each database has an owner of its own, and no process may enter another's.
 """
 
 import base64
@@ -8,14 +8,14 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
-from typing import NamedTuple, Self
-from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from infra.databases import ProcessDatabase
 from services.chassis.database import Connection
+from services.chassis.database_address import DatabaseAddress, quote_name
 from services.chassis.errors import RaakError
-from services.chassis.migrations import connect
+from services.chassis.migrations import MAINTENANCE_DATABASE, connect
 
 PROVISIONING_LOCK = 0x726F6C65  # "role": an advisory lock, so that two deployments do not interfere
 LOCK_TIMEOUT = "5s"
@@ -26,64 +26,73 @@ class NotProvisioned(RaakError, code="DATABASE_NOT_PROVISIONED"):
     """A server does not let us make roles and databases."""
 
 
-class Login(NamedTuple):
-    """The role and database of a process."""
+async def provision(server: DatabaseAddress, databases: Iterable[ProcessDatabase]) -> None:
+    """Make the databases and their roles; repeating it sets the passwords again.
 
-    role: str
-    password: str
-    database: str
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        address = urlsplit(url)
-        role, password = unquote(address.username or ""), unquote(address.password or "")
-        return cls(role, password, unquote(address.path.removeprefix("/")))
-
-
-async def provision(server_url: str, urls: Iterable[str]) -> None:
-    """Make the roles and databases that addresses name; repeating it sets the passwords again.
-
-    `server_url` is a superuser's. Raises NotProvisioned.
+    `server` has who may make them. Raises NotProvisioned.
     """
-    logins = [Login.from_url(url) for url in urls]
-    server = await connect(server_url, "postgres")
+    databases = list(databases)
+    connection = await connect(server.with_database(MAINTENANCE_DATABASE))
     try:
-        await server.execute("SELECT pg_advisory_lock($1)", PROVISIONING_LOCK)
-        for login in logins:
-            await _make_role(server, login)
-            await _make_database(server, login)
-            await _hand_over(server_url, login)
-        await _close_shared_databases(server, {login.database for login in logins})
+        await connection.execute("SELECT pg_advisory_lock($1)", PROVISIONING_LOCK)
+        is_superuser = await connection.fetchval(_IS_SUPERUSER)
+        for database in databases:
+            await _make_roles(connection, server, database, is_superuser=is_superuser)
+            await _make_database(connection, database.owner)
+            await _hand_over(server, database.owner)
+        if is_superuser:
+            await _close_shared_databases(connection, {one.owner.database for one in databases})
     except asyncpg.InsufficientPrivilegeError as error:
         raise NotProvisioned(
-            f"{Login.from_url(server_url).role!r} may not make roles and databases ({error}).",
-            hint="Have RAAK_DATABASE_SERVER_URL name a superuser; or make them yourself, and leave"
-            " it out.",
+            f"{server.user!r} may not make roles and databases ({error}).",
+            hint=f"Have {server.variable} name a superuser, or one with CREATEROLE and CREATEDB; or"
+            " make them yourself, and leave it out.",
         ) from error
     finally:
-        await server.close()
+        await connection.close()
 
 
-def select_process_urls(server_url: str, urls: Iterable[str]) -> list[str]:
-    """The addresses that are on a server and have another user."""
-    server = urlsplit(server_url)
+def select_databases(
+    server: DatabaseAddress, databases: Iterable[ProcessDatabase]
+) -> list[ProcessDatabase]:
+    """Those that are on a server and belong to somebody else."""
     return [
-        url
-        for url in urls
-        if (address := urlsplit(url)).username != server.username
-        and (address.hostname, address.port) == (server.hostname, server.port)
+        one
+        for one in databases
+        if one.owner.user != server.user and one.owner.is_on_server_of(server)
     ]
 
 
-async def _make_role(server: Connection, login: Login) -> None:
-    exists = await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", login.role)
+_IS_SUPERUSER = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+_IS_MEMBER = "SELECT pg_has_role(current_user, $1, 'SET')"
+
+
+async def _make_roles(
+    connection: Connection,
+    server: DatabaseAddress,
+    database: ProcessDatabase,
+    *,
+    is_superuser: bool,
+) -> None:
+    """Make who owns a database and who works in it; who is no superuser has to be one of them."""
+    logins = {one.user: one for one in (database.runtime, database.owner)}
+    for login in logins.values():
+        if login.user != server.user:
+            await _make_role(connection, login)
+    owner = database.owner.user
+    if not is_superuser and not await connection.fetchval(_IS_MEMBER, owner):
+        await connection.execute(f"GRANT {quote_name(owner)} TO CURRENT_USER")
+
+
+async def _make_role(server: Connection, login: DatabaseAddress) -> None:
+    exists = await server.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", login.user)
     verb = "ALTER" if exists else "CREATE"
     secret = f"PASSWORD '{scram(login.password)}'" if login.password else ""
-    await server.execute(f"{verb} ROLE {_quote(login.role)} LOGIN {secret}")
+    await server.execute(f"{verb} ROLE {quote_name(login.user)} LOGIN {secret}")
 
 
-async def _make_database(server: Connection, login: Login) -> None:
-    role, database = _quote(login.role), _quote(login.database)
+async def _make_database(server: Connection, login: DatabaseAddress) -> None:
+    role, database = quote_name(login.user), quote_name(login.database)
     query = "SELECT true FROM pg_database WHERE datname = $1"
     if await server.fetchval(query, login.database):
         await server.execute(f"ALTER DATABASE {database} OWNER TO {role}")
@@ -107,13 +116,13 @@ WHERE owner.rolname <> $1 AND relation.relkind IN ('r', 'p', 'v', 'm', 'S')
 """But for what follows its table (sequences of columns) or belongs to an extension."""
 
 
-async def _hand_over(server_url: str, login: Login) -> None:
+async def _hand_over(server: DatabaseAddress, login: DatabaseAddress) -> None:
     """Give a role what others own in its database, as a superuser who migrated or restored it."""
-    inside = await connect(server_url, login.database)
+    inside = await connect(server.with_database(login.database))
     try:
         async with inside.transaction():
             await inside.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            for statement in await inside.fetch(_OTHERS_TABLES, login.role):
+            for statement in await inside.fetch(_OTHERS_TABLES, login.user):
                 await inside.execute(statement[0])
     finally:
         await inside.close()
@@ -134,7 +143,3 @@ def scram(password: str) -> str:
     parts = (salt, stored, hmac.digest(salted, b"Server Key", "sha256"))
     salt_text, stored_text, server_text = (base64.b64encode(part).decode() for part in parts)
     return f"SCRAM-SHA-256${SCRAM_ROUNDS}:{salt_text}${stored_text}:{server_text}"
-
-
-def _quote(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from infra.instance import EmbeddedInstance
-from infra.processes import SERVICE_SETTINGS, SERVICES
+from infra.databases import ProcessDatabase, open_process_database
+from infra.processes import SERVICES
 from services.chassis import epochs, resync
-from services.chassis.database import Database, open_database
+from services.chassis.database import Database
 from services.chassis.errors import RaakError
 
-PATIENCE_S = 3.0
 STALLED_S = 10.0
 """Without progress for so long, no service works on it."""
 POLL_S = 0.2
@@ -26,17 +24,8 @@ class ResyncStalled(RaakError, code="RESYNC_WAITS"):
     """A requested resync makes no progress."""
 
 
-def database_urls(data: Path) -> dict[str, str]:
-    named = {"database_url", "database_server_url"}
-    settings = {name: read() for name, read in SERVICE_SETTINGS.items()}
-    if all(named & one.model_fields_set for one in settings.values()):
-        return {name: one.database for name, one in settings.items()}
-    server = EmbeddedInstance.load(data).postgres_url
-    return {name: f"{server}/raak_{name}" for name in SERVICES}
-
-
 async def run(
-    urls: dict[str, str],
+    databases: Sequence[ProcessDatabase],
     services: Sequence[str],
     window: timedelta,
     report: Callable[[str], None],
@@ -52,22 +41,21 @@ async def run(
         raise UnknownService(
             f"There is no service {sorted(unknown)[0]!r}.", hint=f"Take {', '.join(SERVICES)}."
         )
+    by_process = {one.process: one for one in databases}
     async with AsyncExitStack() as stack:
-        databases = {
-            name: await stack.enter_async_context(
-                open_database(urls[name], connections=2, patience_s=PATIENCE_S)
-            )
+        opened = {
+            name: await stack.enter_async_context(open_process_database(by_process[name]))
             for name in services or SERVICES
         }
-        for name, database in databases.items():
+        for name, database in opened.items():
             async with database.connection() as connection:
                 await resync.check_not_running(connection, name)
-        for database in databases.values():
+        for database in opened.values():
             async with database.transaction() as connection:
                 if is_restored:
                     await epochs.begin(connection)
                 await resync.request_resync(connection, datetime.now(UTC) - window)
-        for name, database in databases.items():
+        for name, database in opened.items():
             events = await _wait_until_finished(name, database)
             report(f"{name} has published {events} events again.")
 

@@ -13,7 +13,7 @@ from services.chassis.settings import ProcessSettings, ServiceSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
 BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
-OWN = {"port", "database_url"}
+OWN = {"port", "database_url", "migration_database_url"}
 """What all have, but each its own."""
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -12,15 +12,17 @@ from pathlib import Path
 
 import psutil
 
-from infra import backup, embedded, nats_users
+from infra import embedded, nats_users
 from infra.child_process import STOP_S, ChildProcess, wait_until_ready
+from infra.databases import ProcessDatabase, databases_from_urls, migrate_database
 from infra.instance import EmbeddedInstance
 from infra.nats_store_probe import NatsStoreProbe
 from infra.processes import PROCESSES
-from infra.provisioning import provision, select_process_urls
+from infra.provisioning import provision, select_databases
+from infra.restore import check_complete
 from infra.supervision import Supervisor
+from services.chassis.database_address import DatabaseAddress
 from services.chassis.errors import RaakError
-from services.chassis.migrations import migrate
 
 READY_S = 60
 FOLDER_VARIABLE = "RAAK_INSTANCE_FOLDER"
@@ -55,14 +57,15 @@ def serve(
 def run_instance(instance: EmbeddedInstance) -> Iterator[list[ChildProcess]]:
     """Run a whole Raak for as long as the block lasts; everything is ready when it begins."""
     stop_orphans(instance)
-    backup.check_complete(instance.folder)
+    check_complete(instance.folder)
     _check_ports(instance)
     instance.write_note(psutil.Process())
     with ExitStack() as stack:
         servers = [
             stack.enter_context(embedded.run_server(server)) for server in _servers(instance)
         ]
-        asyncio.run(migrate_all(instance.database_urls, instance.postgres_url))
+        databases = databases_from_urls(instance.database_urls)
+        asyncio.run(migrate_all(databases, DatabaseAddress.parse(instance.postgres_url)))
         processes = [_process(instance, name) for name in PROCESSES]
         for process in processes:
             stack.callback(process.stop)
@@ -139,12 +142,14 @@ def _relative_path(instance: EmbeddedInstance, name: str) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-async def migrate_all(urls: Mapping[str, str], server_url: str = "") -> None:
-    """Migrate databases, by their processes; as a superuser, make them and their roles first."""
-    if process_urls := select_process_urls(server_url, urls.values()):
-        await provision(server_url, process_urls)
-    for process, url in urls.items():
-        await migrate(process, url)
+async def migrate_all(
+    databases: Sequence[ProcessDatabase], server: DatabaseAddress | None = None
+) -> None:
+    """Migrate databases; as an administrator of their server, make them and their roles first."""
+    if server is not None and (ours := select_databases(server, databases)):
+        await provision(server, ours)
+    for database in databases:
+        await migrate_database(database)
 
 
 def _check_ports(instance: EmbeddedInstance) -> None:

@@ -77,7 +77,7 @@ def _check_members(value: Any) -> JSON:
 def _read_role(value: Any) -> Role:
     if not isinstance(value, str) or value not in OWN_CUSTOMER_ONLY:
         raise InvalidTokenRequest(
-            f"`role` is {_shown(value)}, and a server gets tokens of pages and apps only.",
+            f"`role` is {_quote(value)}, and a server gets tokens of pages and apps only.",
             hint="Send `visitor` for a browser, `app` for who has logged in.",
         )
     return Role(value)
@@ -87,7 +87,7 @@ def _read_minutes(value: Any, longest_s: int) -> int:
     longest = longest_s // 60
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= longest:
         raise InvalidTokenRequest(
-            f"`minutes` is {_shown(value)}.",
+            f"`minutes` is {_quote(value)}.",
             hint=f"Send a whole number from 1 to {longest} (RAAK_GATEWAY_TOKEN_LONGEST_LIFE_S).",
         )
     return value
@@ -114,13 +114,13 @@ def _read_scopes(value: Any) -> frozenset[str] | None:
         return None
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise InvalidTokenRequest(
-            f"`scopes` is {_shown(value)}.",
+            f"`scopes` is {_quote(value)}.",
             hint="Send a list of scopes to narrow the role to, or leave it out.",
         )
     scopes: Sequence[str] = value
     return frozenset(scopes)
 
 
-def _shown(value: Any) -> str:
+def _quote(value: Any) -> str:
     """A wrong value for a message, which holds nothing long."""
     return repr(value)[:60]

@@ -1,10 +1,10 @@
 """PostgreSQL over asyncpg. Only `transaction()` commits, when its block ends well."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 import orjson
@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge
 from sqlalchemy.exc import DBAPIError
 
 from services.chassis import telemetry
+from services.chassis.database_address import DatabaseAddress, explain
 from services.chassis.errors import RaakError, Unavailable
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ else:
 
 class DatabaseUnavailable(Unavailable, code="DATABASE_UNAVAILABLE"):
     """PostgreSQL does not answer, or cannot work now."""
+
+
+class DatabaseRefused(DatabaseUnavailable, code="DATABASE_REFUSED"):
+    """PostgreSQL does not let a process in, or do its work: waiting does not help."""
 
 
 class TextNotStorable(RaakError, code="TEXT_NOT_STORABLE"):
@@ -80,6 +85,11 @@ CONTENTION = ("40", "55P03")
 
 BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """What asyncpg raises on a connection that has ended already; some of it for wrong calls, too."""
+
+CONNECT_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
+"""What asyncpg raises when it does not get a connection."""
+
+DATABASE_URL = "RAAK_DATABASE_URL"
 
 OUTAGES = Counter(
     "raak_database_unavailable", "Times PostgreSQL was away or refused for a while", ["because"]
@@ -262,13 +272,19 @@ def _is_closed(connection: Connection) -> bool:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, connections: int = 8, patience_s: float = 30, silence_s: int = SILENCE_S
+    url: str,
+    *,
+    connections: int = 8,
+    patience_s: float = 30,
+    silence_s: int = SILENCE_S,
+    variable: str = DATABASE_URL,
 ) -> AsyncIterator[Database]:
     """Open a service's database for as long as the block runs, waiting for it to come up.
 
     After `silence_s` PostgreSQL takes back what a silent process holds.
     """
-    pool = await _open_pool(url, connections, patience_s, server_settings(silence_s))
+    address = DatabaseAddress.parse(url, variable)
+    pool = await _open_pool(address, connections, patience_s, server_settings(silence_s))
     try:
         yield Database(pool, silence_s)
     finally:
@@ -276,28 +292,48 @@ async def open_database(
 
 
 async def _open_pool(
-    url: str, connections: int, patience_s: float, settings: dict[str, str]
+    address: DatabaseAddress, connections: int, patience_s: float, settings: dict[str, str]
 ) -> "asyncpg.Pool[asyncpg.Record]":
+    async def create() -> "asyncpg.Pool[asyncpg.Record]":
+        return await asyncpg.create_pool(
+            **address.arguments,
+            min_size=1,
+            max_size=connections,
+            init=prepare,
+            timeout=CONNECT_S,
+            command_timeout=COMMAND_S,
+            server_settings=settings,
+        )
+
+    return await wait_for_server(address, create, patience_s)
+
+
+Opened = TypeVar("Opened")
+
+
+async def wait_for_server(
+    address: DatabaseAddress, attempt: Callable[[], Awaitable[Opened]], patience_s: float
+) -> Opened:
+    """Attempt to connect until it succeeds; raises DatabaseRefused or DatabaseUnavailable.
+
+    What waiting does not help is not waited for.
+    """
     loop = asyncio.get_running_loop()
     give_up = loop.time() + patience_s
     while True:
         try:
-            return await asyncpg.create_pool(
-                url,
-                min_size=1,
-                max_size=connections,
-                init=prepare,
-                timeout=CONNECT_S,
-                command_timeout=COMMAND_S,
-                server_settings=settings,
-            )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            if not is_away(error) or loop.time() > give_up:
-                raise DatabaseUnavailable(
-                    f"PostgreSQL does not accept the connection ({type(error).__name__}).",
-                    hint="Start it, set RAAK_DATABASE_SERVER_URL, and run `raak migrate`.",
-                ) from error
+            return await attempt()
+        except CONNECT_ERRORS as error:
+            failure = describe_failure(address, error)
+            if isinstance(failure, DatabaseRefused) or loop.time() > give_up:
+                raise failure from error
             await asyncio.sleep(0.3)
+
+
+def describe_failure(address: DatabaseAddress, error: BaseException) -> DatabaseUnavailable:
+    remedy = explain(address, error)
+    kind = DatabaseRefused if remedy.is_lasting else DatabaseUnavailable
+    return kind(remedy.problem, hint=remedy.hint)
 
 
 def _outage(error: Exception) -> DatabaseUnavailable:

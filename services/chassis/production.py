@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
+from services.chassis.database_address import DatabaseAddress
 from services.chassis.errors import RaakError
 
-PASSWORD_ALTERNATIVES = frozenset({"passfile", "sslcert"})
+PASSWORD_ALTERNATIVES = frozenset({"passfile", "service", "sslcert"})
 """Parameters of a PostgreSQL address that take the place of a password."""
 
 
@@ -29,11 +30,11 @@ def check_file(variable: str, file: Path | None, what: str) -> Iterator[str]:
         yield f"{variable} is {str(file)!r}, which is no file: name {what}."
 
 
-def check_database_url(variable: str, url: str, default: str) -> Iterator[str]:
-    address = urlsplit(url)
-    if url == default:
+def check_database_address(address: DatabaseAddress, default: str) -> Iterator[str]:
+    variable = address.variable
+    if address.is_on_server_of(DatabaseAddress.parse(default)) and not address.password:
         yield f"{variable} is still the development one: give the server's, with its password."
-    elif not (address.password or PASSWORD_ALTERNATIVES & parse_qs(address.query).keys()):
+    elif not (address.password or PASSWORD_ALTERNATIVES & address.parameters.keys()):
         yield f"{variable} has no password (nor {' or '.join(sorted(PASSWORD_ALTERNATIVES))})."
 
 

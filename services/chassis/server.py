@@ -168,6 +168,7 @@ async def _open_foundation(
             settings.database,
             connections=settings.database_connections,
             silence_s=settings.database_silence_s,
+            variable=settings.database_variable,
         )
     )
     bus = await stack.enter_async_context(open_bus(settings.nats_url, process=settings.process))

@@ -16,11 +16,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from services.chassis.database_address import DatabaseAddress, InvalidDatabaseUrl
 from services.chassis.errors import RaakError
 from services.chassis.masking import words_of
 from services.chassis.production import (
     NotForProduction,
-    check_database_url,
+    check_database_address,
     check_file,
     check_nats_url,
 )
@@ -43,6 +44,8 @@ Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
 Networks = Annotated[Texts, AfterValidator(_check_networks)]
 """Networks of addresses, such as 10.0.0.0/8, separated by commas in the environment."""
 
+
+DEFAULT_SERVER = "postgresql://127.0.0.1:8005"
 
 MISSPELT = 0.85
 """How alike a variable of all processes must be to a setting to be taken for it, from 0 to 1. Less
@@ -137,6 +140,14 @@ class ProcessSettings(BaseSettings):
         return f"RAAK_{cls.process}_{name}".upper(), f"RAAK_{name}".upper()
 
     @classmethod
+    def _find_variable(cls, name: str) -> str:
+        """The variable that a setting is read from now, or would be."""
+        variables = cls.variables(name)
+        known = (one for each in variables for one in (each, f"{each}_FILE"))
+        shared = variables[name == "database_server_url"]
+        return next((one for one in known if one in os.environ), shared)
+
+    @classmethod
     def _find_misspelt(cls, environment: Mapping[str, str]) -> Iterator[str]:
         secrets = [f"{name}_file" for name, field in cls.model_fields.items() if not field.repr]
         known = [*cls.model_fields, *secrets]
@@ -218,9 +229,15 @@ class ServiceSettings(ProcessSettings):
         description="the service's own database; empty: raak_<service> on database_server_url",
     )
     database_server_url: str = Field(
-        default="postgresql://127.0.0.1:8005",
+        default=DEFAULT_SERVER,
         repr=False,
         description="PostgreSQL server the services' databases live on, without a database name",
+    )
+    migration_database_url: str = Field(
+        default="",
+        repr=False,
+        description="the same database, entered by who owns its tables; `raak migrate` alone comes"
+        " so, and the process then has no right to change a table",
     )
     database_connections: int = Field(
         default=8, ge=2, le=100, description="most connections this process holds"
@@ -249,6 +266,15 @@ class ServiceSettings(ProcessSettings):
         description="age of the oldest event yet to reach NATS past which the service is not ready",
     )
 
+    @field_validator("database_url", "database_server_url", "migration_database_url")
+    @classmethod
+    def _url_is_readable(cls, url: str) -> str:
+        try:
+            DatabaseAddress.parse(url or DEFAULT_SERVER, "it")
+        except InvalidDatabaseUrl as error:
+            raise ValueError(f"{error.problem} {error.hint}".rstrip(".")) from None
+        return url
+
     def find_production_problems(self) -> Iterator[str]:
         """Missing credentials of the servers, and the key that checks the gateway's tokens."""
         yield from self.find_server_problems()
@@ -258,13 +284,31 @@ class ServiceSettings(ProcessSettings):
     def find_server_problems(self) -> Iterator[str]:
         """Missing credentials of PostgreSQL and NATS."""
         fields = ServiceSettings.model_fields
-        own, server = f"RAAK_{self.process.upper()}_DATABASE_URL", "RAAK_DATABASE_SERVER_URL"
-        variable, url = (
-            (own, self.database_url) if self.database_url else (server, self.database_server_url)
-        )
-        yield from check_database_url(variable, url, fields["database_server_url"].default)
+        yield from check_database_address(self.database_address, DEFAULT_SERVER)
         yield from check_nats_url("RAAK_NATS_URL", self.nats_url, fields["nats_url"].default)
 
     @property
     def database(self) -> str:
-        return self.database_url or f"{self.database_server_url}/raak_{self.process}"
+        return self.database_address.url
+
+    @property
+    def database_variable(self) -> str:
+        """What names the database, as messages say it."""
+        name = "database_url" if self.database_url else "database_server_url"
+        return self._find_variable(name)
+
+    @property
+    def database_address(self) -> DatabaseAddress:
+        own, variable = self.database_url, self.database_variable
+        if own:
+            return DatabaseAddress.parse(own, variable)
+        server = DatabaseAddress.parse(self.database_server_url, variable)
+        return server.with_database(f"raak_{self.process}")
+
+    @property
+    def migration_address(self) -> DatabaseAddress:
+        """The database as who owns its tables enters it."""
+        if not self.migration_database_url:
+            return self.database_address
+        variable = self._find_variable("migration_database_url")
+        return DatabaseAddress.parse(self.migration_database_url, variable)

@@ -2,22 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from asyncpg import Record
 
-from services.chassis.database import Connection
+from services.chassis.database import Connection, Database
+from services.chassis.errors import RaakError
 from services.contracts.decision import OutcomeRecorded
 from services.contracts.identity import ANONYMOUS_TYPES, derive_customer_id
 from services.contracts.profile import CustomerChanged, CustomersMerged
 from services.measurement import store
 from services.measurement.domain.identities import identity_key
 from services.measurement.domain.merges import find_new_owners
-from services.measurement.domain.propositions import Proposition, group_by_owner
+from services.measurement.domain.propositions import Key, Proposition, group_by_owner
 from services.measurement.domain.results import Dimension, Result, TooManyResults, to_whole_days
 from services.measurement.domain.touchpoints import Touchpoint, customer_of
 
 MOST_RESULTS = 10_000
+RECOUNT_CHUNK = 1_000
+"""Propositions whose flags are looked at in one transaction."""
 
 PageRequest = tuple[UUID, store.TouchpointPosition | None, int]
 """Customer, the position the page before ended at, and how many rows to fetch."""
@@ -59,6 +63,39 @@ async def record_identities(connection: Connection, snapshots: Sequence[Customer
         for identity in snapshot.identities
     ]
     await store.record_identities(connection, rows)
+
+
+class RecountUnderWay(RaakError, code="RECOUNT_UNDER_WAY", status=409):
+    """A recount is begun while one is under way."""
+
+
+class RecountSummary(NamedTuple):
+    """How many propositions, and days' counts and values, were wrong."""
+
+    propositions: int
+    counts: int
+    values: int
+
+
+async def recount(database: Database, chunk: int = RECOUNT_CHUNK) -> RecountSummary:
+    """Make flags and daily results what the raw records say, in steps that stop no handler.
+
+    One that was cut off goes on where it was. Raises RecountUnderWay.
+    """
+    async with database.connection() as lock:
+        if not await store.lock_recount(lock):
+            raise RecountUnderWay("A recount is under way.", hint="Wait for its end.")
+        wrong = 0
+        position: Key | None = await store.load_recount_position(lock)
+        while position is not None:
+            async with database.transaction() as connection:
+                position, found = await store.repair_chunk(connection, position, chunk)
+            wrong += found
+        async with lock.transaction(isolation="repeatable_read", readonly=True):
+            corrections = await store.find_corrections(lock)
+        async with database.transaction() as connection:
+            await store.apply_corrections(connection, corrections)
+    return RecountSummary(wrong, *map(len, corrections))
 
 
 async def load_action_results(

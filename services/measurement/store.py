@@ -376,56 +376,168 @@ async def count(connection: Connection, keys: Collection[Key]) -> None:
     await execute_rows(connection, _SUM_VALUES, ordered)
 
 
-_REPAIR_PROPOSITIONS = """
-UPDATE proposition SET happened = truth.happened, counted = truth.counted
+# Recounts
+
+_CHUNK = """
+SELECT customer_id, proposition_id FROM proposition
+WHERE (customer_id, proposition_id) > ($1, $2) ORDER BY customer_id, proposition_id LIMIT $3
+"""
+_TRUTH = f"""
+SELECT customer_id, proposition_id, happened, happened * is_decided AS counted
 FROM (
-    SELECT customer_id, proposition_id, happened,
-        happened * (decided_at IS NOT NULL)::int AS counted
-    FROM (
-        SELECT proposition.customer_id, proposition.proposition_id, decided_at,
-            coalesce(bit_or(meaning.happened), 0) | $3 * (decided_at IS NOT NULL)::int AS happened
-        FROM proposition
-        LEFT JOIN outcome USING (customer_id, proposition_id)
-        LEFT JOIN unnest($1::text[], $2::int[]) AS meaning (kind, happened) USING (kind)
-        GROUP BY proposition.customer_id, proposition.proposition_id
-    ) AS flags
-) AS truth
+    SELECT proposition.customer_id, proposition.proposition_id,
+        (decided_at IS NOT NULL)::int AS is_decided,
+        coalesce(bit_or(meaning.happened), 0) | $5 * (decided_at IS NOT NULL)::int AS happened
+    FROM proposition {_JOIN_KEYS}
+    LEFT JOIN outcome USING (customer_id, proposition_id)
+    LEFT JOIN unnest($3::text[], $4::int[]) AS meaning (kind, happened) USING (kind)
+    GROUP BY proposition.customer_id, proposition.proposition_id
+) AS flags
+"""
+_IS_WRONG = "(proposition.happened, proposition.counted) <> (truth.happened, truth.counted)"
+_IS_OUTCOME_WRONG = "outcome.counted <> (value_cents IS NULL OR decided_at IS NOT NULL)"
+_FIND_WRONG = f"""
+SELECT customer_id, proposition_id FROM proposition
+JOIN ({_TRUTH}) AS truth USING (customer_id, proposition_id) WHERE {_IS_WRONG}
+UNION
+SELECT customer_id, proposition_id FROM outcome
+JOIN proposition USING (customer_id, proposition_id) {_JOIN_KEYS} WHERE {_IS_OUTCOME_WRONG}
+ORDER BY customer_id, proposition_id
+"""
+_LOCK_PROPOSITIONS = f"""
+SELECT FROM proposition {_JOIN_KEYS} ORDER BY customer_id, proposition_id FOR UPDATE OF proposition
+"""
+_REPAIR_PROPOSITIONS = f"""
+UPDATE proposition SET happened = truth.happened, counted = truth.counted
+FROM ({_TRUTH}) AS truth
 WHERE (proposition.customer_id, proposition.proposition_id)
-    = (truth.customer_id, truth.proposition_id)
-  AND (proposition.happened, proposition.counted) <> (truth.happened, truth.counted)
+    = (truth.customer_id, truth.proposition_id) AND {_IS_WRONG}
 """
-_REPAIR_OUTCOMES = """
-UPDATE outcome SET counted = NOT outcome.counted FROM proposition
+_REPAIR_OUTCOMES = f"""
+UPDATE outcome SET counted = NOT outcome.counted FROM proposition {_JOIN_KEYS}
 WHERE (proposition.customer_id, proposition.proposition_id)
-    = (outcome.customer_id, outcome.proposition_id)
-  AND outcome.counted <> (value_cents IS NULL OR decided_at IS NOT NULL)
+    = (outcome.customer_id, outcome.proposition_id) AND {_IS_OUTCOME_WRONG}
 """
-_RECOUNT = f"""
-WITH due AS (SELECT {_DAY}, counted AS news FROM proposition WHERE decided_at IS NOT NULL)
-{_ADD_COUNTS}
+_NOTE_RECOUNT = """
+INSERT INTO recount (one, customer_id, proposition_id) VALUES (true, $1, $2)
+ON CONFLICT (one) DO UPDATE SET customer_id = $1, proposition_id = $2
 """
-_RESUM_VALUES = f"""
-WITH due AS (
-    SELECT {_DAY}, kind, currency, value_cents
-    FROM outcome JOIN proposition USING (customer_id, proposition_id)
-    WHERE value_cents IS NOT NULL AND decided_at IS NOT NULL
+RECOUNT_LOCK = 0x7265636F  # "reco": an advisory lock, so that two recounts do not interfere
+_FIRST: Key = (UUID(int=0), UUID(int=0))
+
+
+async def lock_recount(connection: Connection) -> bool:
+    """Whether no other recount is under way, until this connection ends."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_lock($1)", RECOUNT_LOCK))
+
+
+async def load_recount_position(connection: Connection) -> Key:
+    """Where the recount under way has come to, or the beginning."""
+    row = await connection.fetchrow("SELECT customer_id, proposition_id FROM recount")
+    return (row[0], row[1]) if row else _FIRST
+
+
+async def repair_chunk(connection: Connection, after: Key, size: int) -> tuple[Key | None, int]:
+    """Repair the flags of the next propositions, from their outcomes; only wrong ones are locked.
+
+    Gives where the next chunk begins, None at the end, and how many propositions were wrong.
+    """
+    keys = [(row[0], row[1]) for row in await connection.fetch(_CHUNK, *after, size)]
+    if not keys:
+        await connection.execute("DELETE FROM recount")
+        return None, 0
+    flags = (
+        [kind.value for kind in FLAGS_OF_OUTCOME],
+        [one.value for one in FLAGS_OF_OUTCOME.values()],
+        OutcomeFlags.DECIDED.value,
+    )
+    columns = [list(column) for column in zip(*keys, strict=True)]
+    if wrong := await connection.fetch(_FIND_WRONG, *columns, *flags):
+        columns = [[row[0] for row in wrong], [row[1] for row in wrong]]
+        await connection.execute(_LOCK_PROPOSITIONS, *columns)
+        await connection.execute(_REPAIR_PROPOSITIONS, *columns, *flags)
+        await connection.execute(_REPAIR_OUTCOMES, *columns)
+    await connection.execute(_NOTE_RECOUNT, *keys[-1])
+    return keys[-1], len(wrong)
+
+
+_MISSING_COUNTS = ", ".join(
+    f"coalesce(truth.{name}, 0) - coalesce(daily.{name}, 0) AS {name}" for name in COUNTS
 )
-{_ADD_VALUES}
+_TRUE_COUNTS = ", ".join(
+    f"count(*) FILTER (WHERE counted & {OutcomeFlags[name.upper()].value} <> 0) AS {name}"
+    for name in COUNTS
+)
+_FIND_COUNT_ERRORS = f"""
+SELECT * FROM (
+    SELECT {_DIMENSIONS}, {_MISSING_COUNTS}
+    FROM (
+        SELECT {_DAY}, {_TRUE_COUNTS} FROM proposition WHERE decided_at IS NOT NULL
+        GROUP BY {_DIMENSIONS}
+    ) AS truth
+    FULL JOIN daily_count AS daily USING ({_DIMENSIONS})
+) AS error
+WHERE {" OR ".join(f"{name} <> 0" for name in COUNTS)} ORDER BY {_DIMENSIONS}
 """
+_FIND_VALUE_ERRORS = f"""
+SELECT * FROM (
+    SELECT {_DIMENSIONS}, kind, currency,
+        coalesce(truth.cents, 0) - coalesce(daily.cents, 0) AS cents
+    FROM (
+        SELECT {_DAY}, kind, currency, sum(value_cents)::bigint AS cents
+        FROM outcome JOIN proposition USING (customer_id, proposition_id)
+        WHERE value_cents IS NOT NULL AND outcome.counted AND decided_at IS NOT NULL
+        GROUP BY {_DIMENSIONS}, kind, currency
+    ) AS truth
+    FULL JOIN daily_value AS daily USING ({_DIMENSIONS}, kind, currency)
+) AS error
+WHERE cents <> 0 ORDER BY {_DIMENSIONS}, kind, currency
+"""
+_CORRECT_COUNTS = f"""
+INSERT INTO daily_count ({_DIMENSIONS}, {_NAMES})
+SELECT * FROM unnest(
+    $1::date[], $2::text[], $3::text[], $4::text[], $5::text[],
+    {", ".join(f"${number}::bigint[]" for number in range(6, 6 + len(COUNTS)))}
+)
+ON CONFLICT ({_DIMENSIONS}) DO UPDATE SET {_ADDED_COUNTS}
+"""
+_CORRECT_VALUES = f"""
+INSERT INTO daily_value ({_DIMENSIONS}, kind, currency, cents)
+SELECT * FROM unnest(
+    $1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[]
+)
+ON CONFLICT ({_DIMENSIONS}, kind, currency) DO UPDATE SET cents = daily_value.cents + excluded.cents
+"""
+_REMOVE_EMPTY_COUNTS = f"DELETE FROM daily_count WHERE {' AND '.join(f'{n} = 0' for n in COUNTS)}"
+LONGEST_READ_S = 3600.0
+
+Corrections = tuple[list[Record], list[Record]]
+"""What the daily counts and values lack of what the raw records say; negative: have too much."""
 
 
-async def recount(connection: Connection) -> None:
-    """Delete the daily results and compute them anew, after a repair or a restored backup."""
-    await connection.execute("LOCK TABLE customer_merge IN EXCLUSIVE MODE")
-    await connection.execute("DELETE FROM daily_count")
-    await connection.execute("DELETE FROM daily_value")
-    kinds = [kind.value for kind in FLAGS_OF_OUTCOME]
-    flags = [one.value for one in FLAGS_OF_OUTCOME.values()]
-    await connection.execute(_REPAIR_PROPOSITIONS, kinds, flags, OutcomeFlags.DECIDED.value)
-    await connection.execute(_REPAIR_OUTCOMES)
-    await connection.execute(_RECOUNT)
-    await connection.execute(_RESUM_VALUES)
+async def find_corrections(connection: Connection) -> Corrections:
+    """Read both in one snapshot, and lock nothing.
 
+    Handlers change raw records and daily results together, so that what is wrong now is wrong by
+    the same amount whenever it is corrected.
+    """
+    await connection.execute("SET LOCAL transaction_timeout = 0")
+    return (
+        await connection.fetch(_FIND_COUNT_ERRORS, timeout=LONGEST_READ_S),
+        await connection.fetch(_FIND_VALUE_ERRORS, timeout=LONGEST_READ_S),
+    )
+
+
+async def apply_corrections(connection: Connection, corrections: Corrections) -> None:
+    counts, values = corrections
+    await execute_rows(connection, _CORRECT_COUNTS, map(tuple, counts))
+    await execute_rows(connection, _CORRECT_VALUES, map(tuple, values))
+    if counts or values:
+        await connection.execute(_REMOVE_EMPTY_COUNTS)
+        await connection.execute("DELETE FROM daily_value WHERE cents = 0")
+
+
+# Reading results
 
 _FILTER = """
     ($1::date IS NULL OR day >= $1) AND ($2::date IS NULL OR day < $2)

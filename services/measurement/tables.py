@@ -134,5 +134,15 @@ class KnownIdentity(Table, table=True):
     seen_at: datetime = Field(sa_type=MOMENT)
 
 
+class Recount(Table, table=True):
+    """The last proposition whose flags a recount under way has repaired; no row: there is none."""
+
+    __tablename__ = "recount"
+
+    one: bool = Field(primary_key=True, sa_column_args=[sa.CheckConstraint("one")])
+    customer_id: UUID
+    proposition_id: UUID
+
+
 metadata = Table.metadata
 outbox.tables(metadata)

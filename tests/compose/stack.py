@@ -7,6 +7,7 @@ touched. `make compose-test` runs it.
 import os
 import re
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -73,6 +74,9 @@ async def main():
 asyncio.run(main())
 """
 """What decision must not be able to do with its own credentials."""
+
+CONTAINER_USER = 10001
+"""As whom our containers run."""
 
 UNREGISTERED = "query Offers { nextBestActions { id } }"
 
@@ -292,6 +296,31 @@ def _wait_until(holds: Callable[[], bool], within_s: float, problem: Callable[[]
         time.sleep(0.1)
 
 
+def rehearse_backup(
+    stack: Stack, console: Console, graph: GraphClient, email: str, folder: Path
+) -> None:
+    """Take a backup, lose PostgreSQL's and NATS's data, and be what it was."""
+    os.chown(folder, CONTAINER_USER, CONTAINER_USER)
+    folders = ("--volume", f"{folder}:/backups")
+    tool = ("run", "--rm", "--no-deps", "--no-TTY", *folders, "backup", "raak")
+    before = query(graph, "customer", email)["data"]
+    stack.compose(*tool, "backup", "/backups/rehearsal")
+    _expect(stat.S_IMODE((folder / "rehearsal").stat().st_mode), 0o700)
+    stack.compose("down", "--timeout", "20")
+    for volume in ("postgres", "nats"):
+        subprocess.run(["docker", "volume", "rm", f"raak-test_{volume}"], check=True)
+    stack.up("postgres")
+    stack.compose("run", "--rm", "--no-TTY", "migrate")
+    stack.compose(*tool, "restore", "/backups/rehearsal")
+    stack.up()
+    _wait_until(
+        lambda: query(graph, "customer", email).get("data") == before,
+        READY_S,
+        lambda: f"The customer is not what it was: {str(query(graph, 'customer', email))[:800]}",
+    )
+    console.print("PostgreSQL and NATS lost their data, and everything is what it was.")
+
+
 def scale_decision(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
     """Run a second decision service, and see both answer."""
     stack.up("--no-recreate", "--scale", "decision=2")
@@ -401,6 +430,8 @@ def main() -> None:
             check_access(running, console, graph, email)
             check_separation(running, console)
             check_audit_log(running, console)
+            with tempfile.TemporaryDirectory() as folder:
+                rehearse_backup(running, console, graph, email, Path(folder))
             scale_decision(running, console, graph, email)
             show_processes(running, console)
             kill_one_at_a_time(running, console, graph, email)

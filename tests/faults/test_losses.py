@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra import resync
+from infra.databases import find_databases
 from infra.processes import SERVICES
 from services.chassis.resync import ResyncUnderWay
 from tests.faults.audit import WELL_AGAIN_S, at_rest
@@ -66,10 +67,10 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
     raak: Stack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    urls = resync.database_urls(raak.instance.folder)
+    databases = find_databases(raak.instance.folder, SERVICES)
 
     async def request_resync(*services: str) -> None:
-        await resync.run(urls, services, timedelta(days=1), lines.append)
+        await resync.run(databases, services, timedelta(days=1), lines.append)
 
     load = Load(client, "resync", seed=8)
     with closing(load):
@@ -96,7 +97,7 @@ async def test_a_resync_waits_for_a_service_that_is_down_and_changes_nothing_tha
 
 
 async def test_a_service_nobody_knows_is_told_with_those_there_are(raak: Stack) -> None:
-    urls = resync.database_urls(raak.instance.folder)
+    databases = find_databases(raak.instance.folder, SERVICES)
 
     with pytest.raises(resync.UnknownService, match="'profil'"):
-        await resync.run(urls, ["profil"], timedelta(0), print)
+        await resync.run(databases, ["profil"], timedelta(0), print)

@@ -254,6 +254,7 @@ def test_every_container_is_given_its_own_secrets_only() -> None:
         "collector": set(),
         "jaeger": set(),
         "prometheus": set(),
+        "backup": {"POSTGRES_PASSWORD", *of_postgres, *set().union(*further.values())},
     }
 
 
@@ -266,7 +267,7 @@ def test_no_secret_is_in_an_argument_of_a_container() -> None:
 def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() -> None:
     everybody, gateways = "${RAAK_ENV_FILE:-raak.env}", "${RAAK_GATEWAY_ENV_FILE:-raak-gateway.env}"
 
-    for name in ("keys", "migrate", *SERVICES, "gateway", "operator"):
+    for name in ("keys", "migrate", *SERVICES, "gateway", "operator", "backup"):
         files = COMPOSE["services"][name]["env_file"]
         assert [file["path"] for file in files] == [everybody, gateways][: 1 + (name == "gateway")]
         assert not any(file["required"] for file in files)

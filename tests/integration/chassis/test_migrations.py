@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from alembic.config import Config
 
+from services.chassis.database_address import DatabaseAddress
 from services.chassis.migrations import PROCESS_FOLDERS, _run_alembic, check, migrate, migrations_of
 
 MIGRATED = sorted(
@@ -63,7 +64,7 @@ async def test_a_migration_may_compute_for_longer_than_a_process_may_be_silent(
         shown = "SHOW idle_in_transaction_session_timeout"
         patience.append(config.attributes["connection"].exec_driver_sql(shown).scalar())
 
-    await _run_alembic(MIGRATED[0], url, look)
+    await _run_alembic(MIGRATED[0], DatabaseAddress.parse(url), look)
 
     assert patience == ["1min"]
 

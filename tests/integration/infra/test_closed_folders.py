@@ -10,6 +10,7 @@ import pytest
 
 from infra import embedded
 from infra.embedded import EmbeddedServerFailed
+from services.chassis.database_address import DatabaseAddress
 from services.chassis.migrations import connect
 from tests.conftest import HASTY, free_port
 
@@ -68,7 +69,7 @@ async def test_data_in_a_closed_folder_are_served_and_the_folder_stays_closed(cl
 
     for _ in ("made", "found again"):
         with embedded.postgres(closed / "postgres", free_port(), "secret", HASTY) as url:
-            connection = await connect(f"{url}/postgres")
+            connection = await connect(DatabaseAddress.parse(f"{url}/postgres"))
             await connection.execute("CREATE TABLE IF NOT EXISTS t AS SELECT 1; CHECKPOINT")
             await connection.close()
 
@@ -84,7 +85,7 @@ async def test_programs_in_a_closed_folder_are_copied_once_and_the_folder_stays_
 
     for _ in ("copied", "found again"):
         with embedded.postgres(closed / "postgres", free_port(), "secret", HASTY) as url:
-            connection = await connect(f"{url}/postgres")
+            connection = await connect(DatabaseAddress.parse(f"{url}/postgres"))
             await connection.close()
         copied.append(inodes(copies))
 

@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from infra import embedded, standalone
 from infra.cli import app
+from infra.databases import NoDatabases, databases_from_urls
 from infra.instance import EmbeddedInstance
 from infra.processes import PROCESSES
 from infra.provisioning import NotProvisioned, provision
+from services.chassis.database_address import DatabaseAddress
 from services.chassis.migrations import check, connect, migrate
 from tests.conftest import HASTY, free_port
 
@@ -25,6 +27,11 @@ class Server:
         self.url = url
 
     @property
+    def address(self) -> DatabaseAddress:
+        """As who may do everything enters it."""
+        return DatabaseAddress.parse(self.url, "RAAK_DATABASE_SERVER_URL")
+
+    @property
     def urls(self) -> dict[str, str]:
         """The processes' addresses."""
         port = self.url.rpartition(":")[2]
@@ -33,14 +40,15 @@ class Server:
 
     async def migrate(self) -> None:
         """What `raak up` does once the server is there."""
-        await standalone.migrate_all(self.urls, self.url)
+        await standalone.migrate_all(databases_from_urls(self.urls), self.address)
 
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
     """An empty server."""
     with embedded.postgres(tmp_path / "postgres", free_port(), "secret", HASTY) as url:
-        await (await connect(f"{url}/postgres")).close()  # it listens before it lets anybody in
+        # it listens before it lets anybody in
+        await (await connect(DatabaseAddress.parse(f"{url}/postgres"))).close()
         yield Server(EmbeddedInstance(tmp_path, 8_000), url)
 
 
@@ -121,7 +129,7 @@ async def test_who_is_no_superuser_migrates_its_own_database(server: Server) -> 
     await server.migrate()
     own = server.urls["decision"]
 
-    await standalone.migrate_all({"decision": own})
+    await standalone.migrate_all(databases_from_urls({"decision": own}))
 
     await check("decision", own)
 
@@ -144,12 +152,13 @@ async def test_on_a_server_with_others_their_way_in_is_left_open(server: Server)
 async def test_who_may_not_make_roles_is_told_what_to_do(server: Server) -> None:
     await server.migrate()
     weak = server.urls["profile"].rpartition("/")[0]
+    new = f"{weak.replace('raak_profile', 'raak_new')}/raak_new"
     connection = await asyncpg.connect(f"{server.url}/postgres")
     await connection.execute("GRANT CONNECT ON DATABASE postgres TO raak_profile")
     await connection.close()
 
     with pytest.raises(NotProvisioned, match="'raak_profile' may not") as refusal:
-        await provision(weak, [f"{weak.replace('raak_profile', 'raak_new')}/raak_new"])
+        await provision(DatabaseAddress.parse(weak), databases_from_urls({"profile": new}))
 
     assert "superuser" in refusal.value.hint
 
@@ -167,6 +176,7 @@ async def test_raak_migrate_does_it_from_the_environment_and_says_what_it_wants(
     monkeypatch.delenv("RAAK_JOURNEY_DATABASE_URL")
     refused = await asyncio.to_thread(CliRunner().invoke, app, ["migrate"])
 
-    assert (done.exit_code, again.exit_code, refused.exit_code) == (0, 0, 2), done.output
-    assert "RAAK_<PROCESS>_DATABASE_URL" in " ".join(refused.output.split())
+    assert (done.exit_code, again.exit_code) == (0, 0), done.output
+    assert isinstance(refused.exception, NoDatabases)
+    assert "RAAK_JOURNEY_DATABASE_URL and" in refused.exception.problem
     assert await column(server.urls["journey"], OWNERS) == ["raak_journey"]

@@ -131,9 +131,20 @@ def test_settings_do_not_change_while_a_process_runs() -> None:
         settings.heat = 200  # type: ignore[misc]
 
 
+def test_an_address_that_cannot_be_read_is_refused_by_its_variable_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAAK_OVEN_DATABASE_URL", "postgresql://raak:s3/cret@db:5432/bread")
+
+    with pytest.raises(InvalidSettings, match=r"RAAK_OVEN_DATABASE_URL: .*%40 is @") as refusal:
+        OvenSettings()
+
+    assert "cret" not in str(refusal.value).replace("secret", "")
+
+
 def test_no_secret_is_in_what_may_be_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_SERVER_URL", "DATABASE_URL", "NATS_URL", "OTLP_ENDPOINT"):
-        monkeypatch.setenv(f"RAAK_{name}", f"x://raak:s3cret@{name}")
+        monkeypatch.setenv(f"RAAK_{name}", f"postgresql://raak:s3cret@{name}")
 
     settings = OvenSettings()
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.databases import find_databases
 from infra.instance import NoInstance
-from infra.resync import database_urls
+from infra.processes import SERVICES
 
 
 def test_the_environment_says_where_databases_are_each_service_for_itself(
@@ -14,7 +15,9 @@ def test_the_environment_says_where_databases_are_each_service_for_itself(
     monkeypatch.setenv("RAAK_DATABASE_SERVER_URL", "postgresql://there")
     monkeypatch.setenv("RAAK_JOURNEY_DATABASE_URL", "postgresql://elsewhere/journeys")
 
-    assert database_urls(tmp_path) == {
+    found = {one.process: one.runtime.url for one in find_databases(tmp_path, SERVICES)}
+
+    assert found == {
         "profile": "postgresql://there/raak_profile",
         "decision": "postgresql://there/raak_decision",
         "journey": "postgresql://elsewhere/journeys",
@@ -24,4 +27,4 @@ def test_the_environment_says_where_databases_are_each_service_for_itself(
 
 def test_without_either_an_instance_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(NoInstance):
-        database_urls(tmp_path)
+        find_databases(tmp_path, SERVICES)
