@@ -10,7 +10,7 @@ from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
-from infra import error_reference, nats_users, settings_doc
+from infra import client_caches, error_reference, nats_users, settings_doc
 from infra.schema import SchemaFiles
 from services.chassis.errors import RaakError
 
@@ -21,6 +21,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "roles.md": lambda: role_table.page(*_read_authorization()[:2]),
     DOCS / "scopes.md": lambda: scope_paths.page(*_read_authorization()),
     DOCS / "operations.md": settings_doc.page,
+    client_caches.PAGE: client_caches.page,
     DOCS / "errors.md": error_reference.page,
     nats_users.CONFIGURATION: nats_users.configuration,
 }

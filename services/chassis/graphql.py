@@ -32,6 +32,7 @@ from strawberry.types import ExecutionContext
 from services.chassis import json_scalar, telemetry
 from services.chassis.authorization import guard_fields
 from services.chassis.bodies import BodyLimits, headers_of
+from services.chassis.descriptions import describe_schema
 from services.chassis.errors import RaakError, UnknownOperation
 from services.chassis.execution import CompiledOperation, MaskedExecutor, PlainFieldExecutor
 from services.chassis.graphql_http.media_types import negotiate_media_type
@@ -55,11 +56,14 @@ log = logging.getLogger(__name__)
 
 NO_HIDES: Mapping[str, Hide] = {}
 
-SCALAR_HINTS: Mapping[str, str] = {
-    "DateTime": 'Write a moment as in "2026-11-30T09:30:00Z".',
-    "Date": 'Write a day as in "2026-11-30".',
-    "UUID": 'Write an id as in "01940b5e-7c1c-7000-8000-000000000000".',
+HINTS: Mapping[str, str] = {
+    "represent a DateTime:": 'Write a moment as in "2026-11-30T09:30:00Z".',
+    "represent a Date:": 'Write a day as in "2026-11-30".',
+    "represent a UUID:": 'Write an id as in "01940b5e-7c1c-7000-8000-000000000000".',
+    "exactly one key": "Pass exactly one of its fields, which is not null.",
+    "must be non-null": "Pass exactly one of its fields, which is not null.",
 }
+"""How to write a value, by what graphql-core and Strawberry say of one that they refuse."""
 
 DOCUMENTS = 2_000
 """Size of the cache of parsed documents; the gateway sends a few per operation."""
@@ -96,6 +100,7 @@ class Schema(FederationSchema):
     def __init__(self, *, hides: Mapping[str, Hide] = NO_HIDES, **types: Any) -> None:
         super().__init__(**types)
         self.hides = hides
+        describe_schema(self._schema)
         guard_fields(self._schema)
         json_scalar.install_json_scalar(self._schema)
         self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
@@ -217,8 +222,7 @@ def format_graphql_error(error: GraphQLError) -> JSON:
 
 
 def _hint_for(message: str) -> str:
-    """How to write the value that graphql-core refused."""
-    hints = (hint for name, hint in SCALAR_HINTS.items() if f"represent a {name}:" in message)
+    hints = (hint for part, hint in HINTS.items() if part in message)
     return next(hints, "Send what the schema declares.")
 
 

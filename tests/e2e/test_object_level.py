@@ -134,7 +134,7 @@ def test_a_victim_named_anywhere_in_a_document_stops_all_of_it(
             f'{{type: "{victim.type}", value: $v}}}}) {{ id }} }}',
             {"v": victim.value},
         ),
-        ("query($id: ID) { customer(ref: {id: $id}) { id } }", {"id": victim.id}),
+        ("query($id: ID!) { customer(ref: {id: $id}) { id } }", {"id": victim.id}),
         (f"{{ ...F }} fragment F on Query {{ ... {{ customer(ref: {{{other}}}) {{ id }} }} }}", {}),
         (
             f'mutation {{ track(input: {{customer: {{{own}}}, event: "x"}}) {{ duplicate }} '

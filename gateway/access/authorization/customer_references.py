@@ -5,6 +5,7 @@ values are looked at as the services will get them: after variables and defaults
 Identities that are to be added to a customer are profile's to judge: it knows whose they are.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from graphql import (
     get_nullable_type,
 )
 
+from services.chassis.errors import InvalidCustomerRef
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
@@ -26,6 +28,7 @@ from services.contracts.identity import (
 )
 
 REFERENCE = "CustomerRef"
+LONGEST_QUOTE = 200
 
 
 def names_customers(type_: GraphQLInputType) -> bool:
@@ -69,19 +72,32 @@ def _form(own: Mapping[str, str]) -> str:
 
 
 def find_references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
-    """Every customer named in the value of an argument."""
+    """Every customer named in the value of an argument, which may not fit its type."""
     kind = get_nullable_type(type_)
-    if value is None:
-        return
     if isinstance(kind, GraphQLList):
-        for item in value:
+        for item in value if isinstance(value, list) else [value]:
             yield from find_references(item, kind.of_type)
-    elif isinstance(kind, GraphQLInputObjectType):
+    elif isinstance(kind, GraphQLInputObjectType) and isinstance(value, Mapping):
         if kind.name == REFERENCE:
             yield value
             return
         for name, field in kind.fields.items():
             yield from find_references(value.get(name), field.type)
+
+
+def check_form(place: str, value: Any, type_: GraphQLInputType) -> None:
+    """Raise InvalidCustomerRef for a value that names a customer twice, or not at all."""
+    for reference in find_references(value, type_):
+        if len(reference) != 1 or None in reference.values():
+            raise InvalidCustomerRef(
+                f"{place} names a customer by {_quote(reference)}; it takes `id` or `identity`.",
+                hint="Pass exactly one: {id: …} or {identity: {type: …, value: …}}.",
+            )
+
+
+def _quote(reference: Mapping[str, Any]) -> str:
+    text = json.dumps(reference)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
 
 
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:
