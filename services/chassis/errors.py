@@ -39,7 +39,7 @@ class UnknownCustomer(RaakError, code="UNKNOWN_CUSTOMER", status=404):
 
 
 class InvalidCustomerRef(RaakError, code="INVALID_CUSTOMER_REF"):
-    """A reference to a customer that names none, or two."""
+    """A reference by both `id` and `identity`, by neither, or by one that can name nobody."""
 
 
 class UnknownOperation(RaakError, code="UNKNOWN_OPERATION"):

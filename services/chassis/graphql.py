@@ -16,6 +16,7 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     GraphQLError,
+    GraphQLInputObjectType,
     OperationType,
     execute,
     get_operation_ast,
@@ -27,6 +28,7 @@ from starlette.types import Receive, Scope, Send
 from strawberry.execution import optimized_is_awaitable
 from strawberry.federation import Schema as FederationSchema
 from strawberry.schema.schema import validate_document
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionContext
 
 from services.chassis import json_scalar, telemetry
@@ -104,6 +106,17 @@ class Schema(FederationSchema):
         guard_fields(self._schema)
         json_scalar.install_json_scalar(self._schema)
         self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
+
+    def _extend_introspection(self) -> None:
+        """Mark @oneOf inputs as graphql-core does.
+
+        Strawberry would change `__Type` instead, which all schemas of a process share: in the
+        gateway's, which it did not make, no input would be @oneOf.
+        """
+        for type_ in self._schema.type_map.values():
+            definition = type_.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if isinstance(type_, GraphQLInputObjectType) and definition is not None:
+                type_.is_one_of = definition.is_one_of
 
     async def answer(
         self,
