@@ -93,7 +93,7 @@ class ActivityChanges:
     traits: list[str]
     """Names of traits that are new, changed or gone."""
     consents: list[str]
-    """Purposes they chose on."""
+    """Purposes whose consent is new, changed or gone."""
     segments_entered: list[strawberry.ID]
     """Keys of segments whose condition became true of them."""
     segments_left: list[strawberry.ID]
@@ -250,7 +250,7 @@ class CustomerActivity:
     """Something that happened with a customer. What its kind does not fill is null."""
 
     id: strawberry.ID
-    """Opaque; that of the event behind it, so that a repetition can be told."""
+    """Opaque; that of the event behind it, where there is one."""
     at: datetime
     """When it happened, not when it was sent."""
     kind: ActivityKind

@@ -33,12 +33,13 @@ DEFINITION = GraphQLCoreConverter.DEFINITION_BACKREF
 
 COMMON: Mapping[str, str] = {
     "Query": "Everything that can be read. A query changes nothing, except that "
-    "`nextBestActions` records the decision it makes.",
+    "`nextBestActions` records the decision it makes. What a caller may not have is null, with the "
+    "error `UNAUTHORIZED_FIELD_OR_TYPE` at its path.",
     "Mutation": "Everything that can be changed. Each field is one transaction: done whole, and "
     "stored when the answer comes, or not at all.",
     "Subscription": "Everything that can be watched live, over server-sent events or WebSocket.",
-    "DateTime": 'A moment in ISO 8601, as in "2026-11-30T09:30:00Z". Answers are in UTC; a moment '
-    "that is sent without a time zone is UTC.",
+    "DateTime": 'A moment in ISO 8601, as in "2026-11-30T09:30:00Z". Answers are in UTC; send '
+    'moments with an offset ("Z", "+01:00").',
     "Date": 'A calendar day in ISO 8601, as in "2026-11-30".',
     "JSON": "Any JSON value: null, boolean, number, text, list or object. It may nest 32 levels; "
     "what is deeper is refused (`JSON_TOO_DEEP`).",

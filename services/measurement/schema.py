@@ -360,9 +360,9 @@ class Query:
 
         Args:
             start: The first moment of a decision that counts, widened to its whole UTC day; null
-                asks for all there were.
+                asks for all there were. Without an offset it is `MEASUREMENT_INVALID_PERIOD`.
             end: The moment up to which decisions count, widened likewise; null asks for all until
-                now.
+                now. It needs an offset, and has to be after `from`.
             action: Only results of the action of this key.
             channel: Only what was decided for this channel.
             by: What to have a row for each combination of; empty gives one row of totals.

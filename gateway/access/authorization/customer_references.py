@@ -90,7 +90,8 @@ def check_form(place: str, value: Any, type_: GraphQLInputType) -> None:
     for reference in find_references(value, type_):
         if len(reference) != 1 or None in reference.values():
             raise InvalidCustomerRef(
-                f"{place} names a customer by {_quote(reference)}; it takes `id` or `identity`.",
+                f"{place} names a customer by {_quote(reference)}, not by one of `id` and "
+                "`identity`.",
                 hint="Pass exactly one: {id: …} or {identity: {type: …, value: …}}.",
             )
 

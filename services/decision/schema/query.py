@@ -58,7 +58,7 @@ class Query:
         """The actions of the catalogue in force, in its order; empty before one is published.
 
         Args:
-            status: Only actions that are so; null asks for all.
+            status: Only actions that are active, or paused; null asks for both.
         """
         catalogue = info.context.decision_context.catalogue_cache.current
         if catalogue is None:

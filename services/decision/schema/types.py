@@ -204,7 +204,7 @@ class ActionTrace:
     score: float | None
     """Propensity x context weight x value in cents x lever; higher ranks first."""
     rank: int | None
-    """1 is the best; it may be below the limit, and then it was not proposed."""
+    """1 is the best; beyond the limit of the request it was not proposed."""
     probability: float | None
     """The chance (0 to 1) of being shown at this rank, exploration included."""
 
@@ -283,11 +283,13 @@ class Decision:
     propositions: list[Proposition]
     """What to show, best first; empty if nothing may be said to them now."""
     degraded: str | None
-    """Null, or why the answer is less than it could be: then they were treated as a stranger."""
+    """Null, or in a sentence why the answer is less than it could be: the customer was treated as a
+    stranger.
+    """
     control_group: str | None = to_explain()
     """The key of the control group that something was withheld for; null if nothing was."""
     catalogue_version: int | None = for_staff()
-    """The version of the catalogue it was made by; null before any was published."""
+    """The version of the catalogue it was made by; 0 before any was published."""
     record: strawberry.Private[decisions.DecisionRecord]
 
     @strawberry.federation.field(policy=STAFF)
@@ -299,7 +301,7 @@ class Decision:
 
     @strawberry.field
     async def trace(self, info: Info) -> list[ActionTrace] | None:
-        """Every action considered, and where it fell out, in the order of the catalogue."""
+        """Every action considered: what reached arbitration, best first, then what fell out."""
         catalogue_cache = info.context.decision_context.catalogue_cache
         catalogue = await catalogue_cache.load_version(self.record.catalogue_version)
         if catalogue is None:

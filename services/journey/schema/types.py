@@ -162,7 +162,7 @@ class Customer:
         self, info: Info, active: bool | None = None
     ) -> list[JourneyInstance] | None:
         """Their journeys as instances: the active ones, the ended ones, or both; the latest entered
-        first.
+        first, at most 200.
 
         Args:
             active: true asks for those that go on, false for those that have ended, null for both.

@@ -200,10 +200,10 @@ class CustomerEvent:
     """Something a customer did or said, as it was recorded."""
 
     id: strawberry.ID
-    """Opaque and lasting; also the id of the touchpoint it makes."""
+    """Opaque; a touchpoint made of it carries it within its own id."""
     kind: str
     """The call of the Segment spec it came by: track, identify, page, screen, group, alias or
-    consent.
+    consent; or outcome.
     """
     name: str
     """What conditions call it; of other calls than track the name of the call."""
@@ -308,7 +308,9 @@ class IdentityClaim:
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """A person we decide for, known by name or only by a browser or device."""
+    """A person we decide for, known by name or only by a browser or device. Lists and pages of them
+    are null only where the caller may not have them.
+    """
 
     id: strawberry.ID
     """Opaque id; it stays through merges, and the id of an absorbed customer leads to the one that
@@ -355,8 +357,8 @@ class Customer:
 
         Args:
             names: Only these, by name; null asks for all.
-            kind: Only traits that came to be so.
-            context: Only traits about this.
+            kind: Only traits of this kind; null asks for all.
+            context: Only traits about this; null asks for all.
         """
         current = (await self.load(info)).current_traits()
         return [
@@ -425,8 +427,8 @@ class Customer:
 
     @of_customer(IDENTITIES)
     async def history(self, info: Info) -> list[IdentityChange] | None:
-        """Merges, and identities that were claimed but stayed with their owner. A caller that
-        speaks for this customer sees merges only.
+        """Merges, and identities that were claimed but stayed with their owner, the oldest first. A
+        caller that speaks for this customer sees merges only.
         """
         customer = await self.load(info)
         # a refusal reveals that an identity is another customer's
