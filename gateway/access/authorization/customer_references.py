@@ -5,7 +5,6 @@ values are looked at as the services will get them: after variables and defaults
 Identities that are to be added to a customer are profile's to judge: it knows whose they are.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -28,7 +27,8 @@ from services.contracts.identity import (
 )
 
 REFERENCE = "CustomerRef"
-LONGEST_QUOTE = 200
+FORMS = frozenset({"id", "identity"})
+"""Of a reference: it has one of these."""
 
 
 def names_customers(type_: GraphQLInputType) -> bool:
@@ -86,19 +86,22 @@ def find_references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str
 
 
 def check_form(place: str, value: Any, type_: GraphQLInputType) -> None:
-    """Raise InvalidCustomerRef for a value that names a customer twice, or not at all."""
+    """Raise InvalidCustomerRef for a value that names a customer twice, or not at all; what does
+    not fit its type otherwise is left to execution.
+    """
     for reference in find_references(value, type_):
-        if len(reference) != 1 or None in reference.values():
+        is_one = len(reference) == 1 and None not in reference.values()
+        if not is_one and reference.keys() <= FORMS:
             raise InvalidCustomerRef(
-                f"{place} names a customer by {_quote(reference)}, not by one of `id` and "
-                "`identity`.",
+                f"{place} names a customer by {_describe(reference)}.",
                 hint="Pass exactly one: {id: …} or {identity: {type: …, value: …}}.",
             )
 
 
-def _quote(reference: Mapping[str, Any]) -> str:
-    text = json.dumps(reference)
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}…"
+def _describe(reference: Mapping[str, Any]) -> str:
+    """What a reference has, without the values: they may identify somebody."""
+    names = (f"`{name}`{' (null)' * (value is None)}" for name, value in reference.items())
+    return " and ".join(names) or "nothing"
 
 
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:

@@ -119,32 +119,31 @@ def test_naming_nobody_in_an_optional_argument_is_fine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"),
+    ("argument", "value", "named"),
     [
-        ("ref", {}),
-        ("ref", {"id": None}),
-        ("ref", {"id": "1", "identity": None}),
-        ("ref", {"id": "1", "identity": EMAIL}),
-        ("nested", {"inner": {"who": {}}}),
-        ("many", [[{"id": "1"}], [{}]]),
-        ("many", {}),
+        ("ref", {}, "nothing"),
+        ("ref", {"id": None}, r"`id` \(null\)"),
+        ("ref", {"id": "1", "identity": None}, r"`id` and `identity` \(null\)"),
+        ("ref", {"id": "1", "identity": EMAIL}, "`id` and `identity`"),
+        ("nested", {"inner": {"who": {}}}, "nothing"),
+        ("many", [[{"id": "1"}], [{}]], "nothing"),
+        ("many", {}, "nothing"),
     ],
 )
-def test_whoever_is_named_twice_or_not_at_all_is_refused(argument: str, value: object) -> None:
-    with pytest.raises(InvalidCustomerRef, match=r"\$x names a customer by \{.*exactly one"):
+def test_whoever_is_named_twice_or_not_at_all_is_refused_without_their_address(
+    argument: str, value: object, named: str
+) -> None:
+    with pytest.raises(InvalidCustomerRef, match=rf"\$x names a customer by {named}\.") as refused:
         check_form("$x", value, ARGUMENTS[argument].type)
 
+    assert "exactly one" in refused.value.hint
+    assert "ann@example.com" not in str(refused.value)
 
-@pytest.mark.parametrize("value", [None, 1, "x", [], {"id": "1"}, {"identity": 1}, {"name": "x"}])
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, "x", [], {"id": "1"}, {"identity": 1}, {"name": "x"}, {"id": "1", "nam": "x"}],
+)
 def test_a_value_of_another_shape_is_not_judged(value: object) -> None:
     check_form("$x", value, ARGUMENTS["ref"].type)
     check_form("$x", {"inner": {"who": value}}, ARGUMENTS["nested"].type)
-
-
-def test_a_long_or_odd_reference_is_quoted_in_part() -> None:
-    odd = {"id": "x" * 1_000, "identity": {"type": "\ud800", "value": 2**70}}
-
-    with pytest.raises(InvalidCustomerRef) as refused:
-        check_form("$x", odd, ARGUMENTS["ref"].type)
-
-    assert len(refused.value.problem) < 300
