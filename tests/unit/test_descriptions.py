@@ -1,7 +1,9 @@
 """The public schema speaks: it says what each element means to whoever has read nothing else."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import pytest
@@ -9,6 +11,7 @@ from graphql import GraphQLSchema, is_specified_directive, is_specified_scalar_t
 
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
+from infra.schema import MODULES
 
 FILLERS = frozenset({"", "a", "an", "and", "by", "for", "in", "is", "it", "of", "or", "the", "to"})
 """Words that say nothing by themselves, without a plural's s."""
@@ -78,6 +81,17 @@ def test_a_description_is_a_sentence_or_two(elements: list[Element]) -> None:
 
     assert odd == []
     assert unfinished == []
+
+
+def test_subgraphs_that_describe_the_same_element_agree() -> None:
+    """Composing takes the first description it meets, whatever the others say."""
+    said: defaultdict[str, set[str]] = defaultdict(set)
+    for module in MODULES.values():
+        for one in elements_of(import_module(module).schema._schema):
+            if one.description:
+                said[one.coordinate].add(one.description)
+
+    assert {name: texts for name, texts in said.items() if len(texts) > 1} == {}
 
 
 @pytest.mark.parametrize(
