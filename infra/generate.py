@@ -10,7 +10,14 @@ from gateway.access.authorization.authorization import Authorization
 from gateway.access.authorization.roles import Roles
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
-from infra import dashboards, error_reference, explorer_examples, nats_users, settings_doc
+from infra import (
+    client_caches,
+    dashboards,
+    error_reference,
+    explorer_examples,
+    nats_users,
+    settings_doc,
+)
 from infra.schema import SchemaFiles
 from services.chassis.errors import RaakError
 
@@ -21,6 +28,7 @@ PAGES: Mapping[Path, Callable[[], str]] = {
     DOCS / "roles.md": lambda: role_table.page(*_read_authorization()[:2]),
     DOCS / "scopes.md": lambda: scope_paths.page(*_read_authorization()),
     DOCS / "operations.md": settings_doc.page,
+    client_caches.PAGE: client_caches.page,
     DOCS / "errors.md": error_reference.page,
     dashboards.DASHBOARD: dashboards.render,
     explorer_examples.FILE: explorer_examples.render,

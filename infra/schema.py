@@ -4,7 +4,7 @@
 they compose to, as clients see it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -14,6 +14,9 @@ from graphql import (
     BreakingChangeType,
     DangerousChangeType,
     GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLNamedType,
+    GraphQLSchema,
     build_schema,
     find_schema_changes,
 )
@@ -125,8 +128,25 @@ class SchemaFiles:
             before = build_schema(committed)
         except (GraphQLError, TypeError) as error:
             raise UnreadableSchema(path.name, to_sentence(error.args[0])) from None
-        changes = find_schema_changes(before, build_schema(self.files[path]))
-        return sorted(c.description for c in changes if isinstance(c.type, kind))
+        after = build_schema(self.files[path])
+        changes = [
+            c.description for c in find_schema_changes(before, after) if isinstance(c.type, kind)
+        ]
+        if kind is BreakingChangeType:
+            changes += _find_new_one_ofs(before, after)
+        return sorted(changes)
+
+
+def _find_new_one_ofs(before: GraphQLSchema, after: GraphQLSchema) -> Iterator[str]:
+    """Inputs that take exactly one field from now on, which graphql-core overlooks."""
+    for name, type_ in after.type_map.items():
+        old = before.type_map.get(name)
+        if _is_one_of(type_) and isinstance(old, GraphQLInputObjectType) and not old.is_one_of:
+            yield f"{name} became @oneOf: exactly one of its fields must be given."
+
+
+def _is_one_of(type_: GraphQLNamedType) -> bool:
+    return isinstance(type_, GraphQLInputObjectType) and type_.is_one_of
 
 
 def _url(subgraph: str, environment: Mapping[str, str]) -> str:

@@ -1,6 +1,5 @@
 """The tables of settings in docs/operations.md, as `make generate` writes them."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +7,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from infra.marked_section import replace_section
 from infra.processes import PROCESS_SETTINGS
 from services.chassis.settings import ProcessSettings, ServiceSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
-BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
 OWN = {"port", "database_url", "migration_database_url"}
 """What all have, but each its own."""
 SIGNS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
@@ -62,5 +61,4 @@ def _bound(rule: Any) -> str:
 
 
 def page() -> str:
-    between = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", flags=re.S)
-    return between.sub(lambda _: f"{BEGIN}\n\n{tables()}\n\n{END}", PAGE.read_text())
+    return replace_section(PAGE, "settings", tables())

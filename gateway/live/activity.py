@@ -16,47 +16,33 @@ from services.contracts.journey import InstanceEnded, MessageDue, StepEntered
 from services.contracts.profile import CustomerChanged, CustomersMerged, EventRecorded
 
 
-@strawberry.enum(description="What happened with a customer, or with the feed that reports it.")
+@strawberry.enum
 class ActivityKind(Enum):
-    """What an activity reports."""
+    """What happened with a customer, or with the feed that reports it."""
 
-    WATCHING = strawberry.enum_value(
-        "WATCHING",
-        description="From here on everything is reported. What is read of the customer now misses "
-        "nothing.",
-    )
-    EVENT = strawberry.enum_value("EVENT", description="They did something: `event`.")
-    PROFILE_CHANGED = strawberry.enum_value(
-        "PROFILE_CHANGED", description="Something about them is different: `changes`."
-    )
-    MERGED = strawberry.enum_value(
-        "MERGED",
-        description="Two customers became one: `merge`. Subscriptions to either go on with the one "
-        "that remains.",
-    )
-    DECISION = strawberry.enum_value(
-        "DECISION", description="Offers were decided on for them: `decision`."
-    )
-    OUTCOME = strawberry.enum_value(
-        "OUTCOME", description="They reacted to an offer: `outcome`, of `decision`."
-    )
-    JOURNEY_STEP = strawberry.enum_value(
-        "JOURNEY_STEP", description="They came to a step of a journey: `journey`."
-    )
-    JOURNEY_ENDED = strawberry.enum_value(
-        "JOURNEY_ENDED", description="A journey came to its end: `journey`."
-    )
-    MESSAGE = strawberry.enum_value(
-        "MESSAGE", description="A journey has something to say to them: `message`, of `journey`."
-    )
-    INTERRUPTED = strawberry.enum_value(
-        "INTERRUPTED",
-        description="Nothing can be reported for now. It goes on by itself, with a GAP.",
-    )
-    GAP = strawberry.enum_value(
-        "GAP",
-        description="Something may have happened that was not reported: read the customer again.",
-    )
+    WATCHING = "WATCHING"
+    """From here on everything is reported. What is read of the customer now misses nothing."""
+    EVENT = "EVENT"
+    """They did something: `event`."""
+    PROFILE_CHANGED = "PROFILE_CHANGED"
+    """Something about them is different: `changes`."""
+    MERGED = "MERGED"
+    """Two customers became one: `merge`. Subscriptions to either go on with the one that remains.
+    """
+    DECISION = "DECISION"
+    """Offers were decided on for them: `decision`."""
+    OUTCOME = "OUTCOME"
+    """They reacted to an offer: `outcome`, of `decision`."""
+    JOURNEY_STEP = "JOURNEY_STEP"
+    """They came to a step of a journey: `journey`."""
+    JOURNEY_ENDED = "JOURNEY_ENDED"
+    """A journey came to its end: `journey`."""
+    MESSAGE = "MESSAGE"
+    """A journey has something to say to them: `message`, of `journey`."""
+    INTERRUPTED = "INTERRUPTED"
+    """Nothing can be reported for now. It goes on by itself, with a GAP."""
+    GAP = "GAP"
+    """Something may have happened that was not reported: read the customer again."""
 
 
 ACTIVITY_KINDS: Mapping[type[Event], ActivityKind] = {

@@ -22,8 +22,8 @@ from services.chassis.authorization import DECISIONS, STAFF, for_staff
 from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, leave_unmasked, mask_texts
 from services.chassis.principal import Principal
+from services.chassis.schema import Channel, CustomerRef, Money, OutcomeKind
 from services.contracts.decision import DecisionRecorded, OutcomeRecorded
-from services.contracts.enums import Channel, OutcomeKind
 from services.contracts.journey import InstanceEnded, InstanceState, MessageDue, StepEntered
 from services.contracts.profile import CustomersMerged, EventRecorded
 
@@ -49,96 +49,71 @@ def external_key(key: str) -> Key:
     return Key(fields=FieldSet(key), resolvable=False)
 
 
-strawberry.enum(Channel)
-strawberry.enum(OutcomeKind)
-
-
-@strawberry.input(description="What a customer is known by.")
-class IdentityInput:
-    """An identity by its type and value."""
-
-    type: str
-    value: str
-
-
-@strawberry.input(description="A customer, by one of these.")
-class CustomerRef:
-    """A customer by id or by identity; profile finds them."""
-
-    id: strawberry.ID | None = strawberry.UNSET
-    identity: IdentityInput | None = strawberry.UNSET
-
-    def as_json(self) -> CustomerRefJson:
-        ref: CustomerRefJson = {"id": str(self.id)} if self.id else {}
-        if self.identity:
-            ref["identity"] = {"type": self.identity.type, "value": self.identity.value}
-        return ref
+def to_json(ref: CustomerRef) -> CustomerRefJson:
+    if ref.identity:
+        return {"identity": {"type": ref.identity.type, "value": ref.identity.value}}
+    return {"id": str(ref.id)}
 
 
 @strawberry.federation.type(keys=[external_key("id")])
 class Customer:
-    """Resolved by profile and others."""
-
     id: strawberry.ID
 
 
 @strawberry.federation.type(keys=[external_key("id")], requires_scopes=DECISIONS)
 class Decision:
-    """Resolved by decision."""
-
     id: strawberry.ID
 
 
 @strawberry.federation.type(keys=[external_key("key")])
 class Action:
-    """Resolved by decision."""
-
     key: strawberry.ID
 
 
-@strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
-class Money:
-    """Shared by all subgraphs."""
-
-    cents: int
-    currency: str
-
-
-@strawberry.type(description="Something a customer did.")
+@strawberry.type
 class ActivityEvent:
-    """The content of an EVENT."""
+    """Something a customer did: the content of an EVENT."""
 
     name: str
+    """As conditions call it: `product_viewed`."""
     properties: JSON | None
+    """A JSON object with its details."""
 
     @classmethod
     def from_event(cls, event: EventRecorded) -> Self:
         return cls(name=event.name, properties=JSON(event.properties))
 
 
-@strawberry.type(
-    description="What is different about a customer, by name. Ask `customer` for the values."
-)
+@strawberry.type
 class ActivityChanges:
-    """The content of a PROFILE_CHANGED."""
+    """What is different about a customer, by name: the content of a PROFILE_CHANGED. Ask `customer`
+    for the values.
+    """
 
     traits: list[str]
-    consents: list[str] = strawberry.field(description="Purposes.")
+    """Names of traits that are new, changed or gone."""
+    consents: list[str]
+    """Purposes whose consent is new, changed or gone."""
     segments_entered: list[strawberry.ID]
+    """Keys of segments whose condition became true of them."""
     segments_left: list[strawberry.ID]
-    identities: list[str] = strawberry.field(description="Types of those that came or went.")
+    """Keys of segments whose condition is no longer true of them."""
+    identities: list[str]
+    """Types of those that came or went, such as `email`; never the value."""
 
 
-@strawberry.federation.type(
-    description="Two customers turned out to be one.", requires_scopes=[["identities:read"]]
-)
+@strawberry.federation.type(requires_scopes=[["identities:read"]])
 class ActivityMerge:
-    """The content of a MERGED."""
+    """Two customers turned out to be one: the content of a MERGED."""
 
-    id: strawberry.ID = strawberry.field(description="Of the change; it can be undone by this id.")
-    from_customer: strawberry.ID = strawberry.field(description="The customer that was absorbed.")
-    into_customer: Customer | None = strawberry.field(description="The customer that remains.")
+    id: strawberry.ID
+    """Of the change; it can be undone by this id."""
+    from_customer: strawberry.ID
+    """The id of the customer that was absorbed."""
+    into_customer: Customer | None
+    """The customer that remains."""
     reason: str
+    """Which rule joined them, in a few words."""
 
     @classmethod
     def from_event(cls, event: CustomersMerged) -> Self:
@@ -150,19 +125,28 @@ class ActivityMerge:
         )
 
 
-@strawberry.federation.type(description="What became of a proposition.", requires_scopes=DECISIONS)
+@strawberry.federation.type(requires_scopes=DECISIONS)
 class ActivityOutcome:
-    """The content of an OUTCOME."""
+    """A reaction to a proposition: the content of an OUTCOME."""
 
     id: strawberry.ID
+    """Opaque; the same as that of the `Outcome`."""
     proposition: strawberry.ID
+    """The `id` of the proposition they reacted to."""
     kind: OutcomeKind
+    """The reaction."""
     action: Action | None
+    """What had been proposed; null if the catalogue has it no more."""
     treatment: strawberry.ID | None = for_staff()
+    """The key of the treatment it was shown with."""
     channel: Channel
+    """Where they reacted."""
     placement: str
+    """The key of the spot on the channel."""
     value: Money | None
-    reason: str | None = for_staff("What an agent noted.")
+    """What it was worth; null if the reporter did not say."""
+    reason: str | None = for_staff()
+    """What an agent noted; null if nothing."""
 
     @classmethod
     def from_event(cls, event: OutcomeRecorded) -> Self:
@@ -180,21 +164,24 @@ class ActivityOutcome:
         )
 
 
-@strawberry.federation.type(
-    description="Where an instance of a journey is.",
-    policy=STAFF,
-    requires_scopes=[["journeys:read"]],
-)
+@strawberry.federation.type(policy=STAFF, requires_scopes=[["journeys:read"]])
 class ActivityJourney:
-    """The instance of a JOURNEY_STEP, JOURNEY_ENDED or MESSAGE."""
+    """Where an instance of a journey is: of a JOURNEY_STEP, JOURNEY_ENDED or MESSAGE."""
 
     instance: strawberry.ID
+    """The id of the instance, as in `Customer.journeys`."""
     journey: strawberry.ID
+    """The key of the journey."""
     version: int
-    key: str = strawberry.field(description='What it is about besides the customer; "" if nothing.')
+    """The version of the journey the instance follows."""
+    key: str
+    """What it is about besides the customer, such as an order's number; "" if nothing."""
     step: strawberry.ID
-    phase: str | None = strawberry.field(description="Of the customer: purchase, for example.")
+    """The key of the step it came to, or ended at."""
+    phase: str | None
+    """Of the customer: purchase, for example. Null if no step has set one."""
     end_reason: str | None
+    """Why it ended; null while it goes on."""
 
     @classmethod
     def from_state(cls, state: InstanceState, end_reason: str | None = None) -> Self:
@@ -209,14 +196,19 @@ class ActivityJourney:
         )
 
 
-@strawberry.type(description="Something a journey has to say to a customer.")
+@strawberry.type
 class ActivityMessage:
-    """The content of a MESSAGE."""
+    """Something a journey has to say to a customer: the content of a MESSAGE."""
 
     id: strawberry.ID
+    """Opaque; the same as that of the `Message` in the inbox."""
     channel: Channel
+    """Where it is to be delivered."""
     template: str | None = for_staff()
+    """The name of the text or layout that the channel is to use."""
     content: JSON
+    """A JSON object for the template; its texts are `•••` for callers that may not read identities.
+    """
 
     @classmethod
     def from_event(cls, event: MessageDue) -> Self:
@@ -253,23 +245,32 @@ def _decision(event: DecisionRecorded | OutcomeRecorded) -> Decision:
     return Decision(id=strawberry.ID(str(event.decision_id)))
 
 
-@strawberry.type(
-    description="Something that happened with a customer. What its kind does not fill is null."
-)
+@strawberry.type
 class CustomerActivity:
+    """Something that happened with a customer. What its kind does not fill is null."""
+
     id: strawberry.ID
-    at: datetime = strawberry.field(description="When it happened, not when it was sent.")
+    """Opaque; that of the event behind it, where there is one."""
+    at: datetime
+    """When it happened, not when it was sent."""
     kind: ActivityKind
-    customer: Customer | None = strawberry.field(
-        description="The customer it is about; after a merge, the one that remains."
-    )
+    """What happened; it says which field is filled."""
+    customer: Customer | None
+    """The customer it is about, read anew; after a merge, the one that remains."""
     event: ActivityEvent | None = None
+    """What they did, of an EVENT."""
     changes: ActivityChanges | None = None
+    """What differs about them, of a PROFILE_CHANGED."""
     merge: ActivityMerge | None = None
+    """Which customers became one, of a MERGED."""
     decision: Decision | None = None
+    """What was decided, of a DECISION; what they reacted to, of an OUTCOME."""
     outcome: ActivityOutcome | None = None
+    """How they reacted, of an OUTCOME."""
     journey: ActivityJourney | None = None
+    """Where an instance is, of a JOURNEY_STEP, JOURNEY_ENDED or MESSAGE."""
     message: ActivityMessage | None = None
+    """What is to be said to them, of a MESSAGE."""
 
     @classmethod
     def from_activity(cls, activity: Activity) -> Self:
@@ -285,17 +286,18 @@ class CustomerActivity:
 
 @strawberry.type
 class Subscription:
-    """The only root type that live adds to."""
-
-    @strawberry.subscription(  # type: ignore[untyped-decorator]
-        description="What is happening with one customer, live: events, journey steps, decisions, "
-        "outcomes. For the agent's screen. The first activity comes at once and says WATCHING.",
-        directives=[RequiresScopes(scopes=[["customers:read"]])],
-    )
+    @strawberry.subscription(directives=[RequiresScopes(scopes=[["customers:read"]])])  # type: ignore[untyped-decorator]
     async def customer_activity(
         self, info: Info, ref: CustomerRef
     ) -> AsyncGenerator[CustomerActivity, None]:
-        customer_id = await info.context.find_customer(ref.as_json())
+        """What is happening with one customer, live: events, journey steps, decisions, outcomes.
+        For the agent's screen. The first activity comes at once and says WATCHING;
+        `UNKNOWN_CUSTOMER` says that there is none.
+
+        Args:
+            ref: Whom to watch. They are looked up once, at the start.
+        """
+        customer_id = await info.context.find_customer(to_json(ref))
         async with info.context.watch(customer_id) as watch:
             while True:
                 yield CustomerActivity.from_activity(await watch.next())

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from graphql import GraphQLSchema
+from graphql import GraphQLSchema, is_input_type, type_from_ast
 
-from gateway.access.authorization.customer_references import find_references
+from gateway.access.authorization.customer_references import check_form, find_references
 from gateway.access.limits.operation_limits import OperationLimits, check_variables
 from gateway.access.selections import Argument
 from gateway.pipeline.operation_facts import OperationFacts, coerce_variables
@@ -36,7 +36,7 @@ class CallerRequest:
         schema: GraphQLSchema,
         limits: OperationLimits,
     ) -> "CallerRequest":
-        """With the customers of its variables, if these are not too large; raises LimitExceeded."""
+        """With the customers of its variables; raises LimitExceeded or InvalidCustomerRef."""
         check_variables(request.variables, limits)
         customers = _find_customers(prepared.facts, request.variables, schema)
         return cls(prepared, request, caller, customers)
@@ -51,8 +51,14 @@ def _find_customers(
     if not operation.references:
         return ()
     coerced = coerce_variables(operation.reference_variables, variables, schema)
+    if coerced is None:
+        for declared in operation.reference_variables:
+            name, type_ = declared.variable.name.value, type_from_ast(schema, declared.type)
+            assert is_input_type(type_), "a valid operation declares input types"
+            check_form(f"${name}", variables.get(name), type_)
+        return ()
     return [
         (argument, reference)
-        for argument in (operation.references if coerced is not None else ())
+        for argument in operation.references
         for reference in find_references(argument.value_with(coerced), argument.type)
     ]

@@ -4,11 +4,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import DocumentNode, GraphQLSchema, VariableDefinitionNode
+from graphql import (
+    DocumentNode,
+    GraphQLSchema,
+    VariableDefinitionNode,
+    value_from_ast_untyped,
+)
 from graphql.execution.values import VariableValues, get_variable_values
 
 from gateway.access.audit.texts import TEXT_ARGUMENTS
-from gateway.access.authorization.customer_references import names_customers
+from gateway.access.authorization.customer_references import check_form, names_customers
 from gateway.access.limits.operation_limits import (
     PAGE_ARGUMENTS,
     LimitExceeded,
@@ -77,7 +82,7 @@ def collect_facts(
 ) -> OperationFacts:
     """The facts of the operation a request asks for, which is within the limits, but not validated.
 
-    Raises LimitExceeded or UnknownOperation.
+    Raises LimitExceeded, UnknownOperation or InvalidCustomerRef.
     """
     operation = Operation.choose(document, name)
     try:
@@ -90,6 +95,8 @@ def collect_facts(
         if page.variable is None:
             check_page(page.place, page.name, page.value_with(None), limits)
     references = tuple(argument for argument in arguments if names_customers(argument.type))
+    for reference in references:
+        _check_literal(reference)
     texts = tuple(argument for argument in arguments if argument.name in TEXT_ARGUMENTS)
     return OperationFacts(
         operation,
@@ -102,6 +109,13 @@ def collect_facts(
         texts,
         _variables_of(texts, operation),
     )
+
+
+def _check_literal(reference: Argument) -> None:
+    """Check the customers that are written out; those in variables come with the request."""
+    variables = dict.fromkeys(variables_in(reference.value), True)
+    value = value_from_ast_untyped(reference.value, variables)
+    check_form(f"{reference.place}({reference.name}:)", value, reference.type)
 
 
 def _variables_of(

@@ -38,6 +38,10 @@ class UnknownCustomer(RaakError, code="UNKNOWN_CUSTOMER", status=404):
     """There is no customer with this id or identity."""
 
 
+class InvalidCustomerRef(RaakError, code="INVALID_CUSTOMER_REF"):
+    """A reference by both `id` and `identity`, by neither, or by one that can name nobody."""
+
+
 class UnknownOperation(RaakError, code="UNKNOWN_OPERATION"):
     """A document has no operation of the requested name, or several and no name was sent."""
 

@@ -16,6 +16,7 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     GraphQLError,
+    GraphQLInputObjectType,
     OperationType,
     execute,
     get_operation_ast,
@@ -27,11 +28,13 @@ from starlette.types import Receive, Scope, Send
 from strawberry.execution import optimized_is_awaitable
 from strawberry.federation import Schema as FederationSchema
 from strawberry.schema.schema import validate_document
+from strawberry.schema.schema_converter import GraphQLCoreConverter
 from strawberry.types import ExecutionContext
 
 from services.chassis import json_scalar, telemetry
 from services.chassis.authorization import guard_fields
 from services.chassis.bodies import BodyLimits, headers_of
+from services.chassis.descriptions import describe_schema
 from services.chassis.errors import RaakError, UnknownOperation
 from services.chassis.execution import CompiledOperation, MaskedExecutor, PlainFieldExecutor
 from services.chassis.graphql_http.media_types import negotiate_media_type
@@ -55,11 +58,14 @@ log = logging.getLogger(__name__)
 
 NO_HIDES: Mapping[str, Hide] = {}
 
-SCALAR_HINTS: Mapping[str, str] = {
-    "DateTime": 'Write a moment as in "2026-11-30T09:30:00Z".',
-    "Date": 'Write a day as in "2026-11-30".',
-    "UUID": 'Write an id as in "01940b5e-7c1c-7000-8000-000000000000".',
+HINTS: Mapping[str, str] = {
+    "represent a DateTime:": 'Write a moment as in "2026-11-30T09:30:00Z".',
+    "represent a Date:": 'Write a day as in "2026-11-30".',
+    "represent a UUID:": 'Write an id as in "01940b5e-7c1c-7000-8000-000000000000".',
+    "exactly one key": "Pass exactly one of its fields, which is not null.",
+    "must be non-null": "Pass exactly one of its fields, which is not null.",
 }
+"""How to write a value, by what graphql-core and Strawberry say of one that they refuse."""
 
 DOCUMENTS = 2_000
 """Size of the cache of parsed documents; the gateway sends a few per operation."""
@@ -96,9 +102,21 @@ class Schema(FederationSchema):
     def __init__(self, *, hides: Mapping[str, Hide] = NO_HIDES, **types: Any) -> None:
         super().__init__(**types)
         self.hides = hides
+        describe_schema(self._schema)
         guard_fields(self._schema)
         json_scalar.install_json_scalar(self._schema)
         self._read = lru_cache(maxsize=DOCUMENTS)(self._read_anew)
+
+    def _extend_introspection(self) -> None:
+        """Mark @oneOf inputs as graphql-core does.
+
+        Strawberry would change `__Type` instead, which all schemas of a process share: in the
+        gateway's, which it did not make, no input would be @oneOf.
+        """
+        for type_ in self._schema.type_map.values():
+            definition = type_.extensions.get(GraphQLCoreConverter.DEFINITION_BACKREF)
+            if isinstance(type_, GraphQLInputObjectType) and definition is not None:
+                type_.is_one_of = definition.is_one_of
 
     async def answer(
         self,
@@ -217,8 +235,7 @@ def format_graphql_error(error: GraphQLError) -> JSON:
 
 
 def _hint_for(message: str) -> str:
-    """How to write the value that graphql-core refused."""
-    hints = (hint for name, hint in SCALAR_HINTS.items() if f"represent a {name}:" in message)
+    hints = (hint for part, hint in HINTS.items() if part in message)
     return next(hints, "Send what the schema declares.")
 
 

@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import orjson
 import strawberry
@@ -12,17 +12,32 @@ from services.chassis.errors import RaakError
 LARGEST_PAGE = 100
 """As the gateway's `max_page_size` is, unless it is set otherwise."""
 
+First = Annotated[
+    int,
+    strawberry.argument(
+        description=f"The size of the page, 1 to {LARGEST_PAGE}; otherwise `INVALID_PAGE`."
+    ),
+]
+After = Annotated[
+    str | None,
+    strawberry.argument(
+        description="The `endCursor` of the page before, unchanged; null asks for the first page."
+    ),
+]
+
 
 class InvalidPage(RaakError, code="INVALID_PAGE"):
     """`first` or `after` cannot be used."""
 
 
-@strawberry.federation.type(shareable=True, description="Where a page of a connection ends.")
+@strawberry.federation.type(shareable=True)
 class PageInfo:
-    """Relay's page information, forwards only."""
+    """Where a page ends, and whether another one follows. Pages go forwards only."""
 
     has_next_page: bool
+    """Whether there is more to look at after this page."""
     end_cursor: str | None
+    """What to send as `after` for the next page; null if this page looked at nothing."""
 
     @classmethod
     def from_edges(cls, edges: Sequence[Any], has_more: bool) -> Self:

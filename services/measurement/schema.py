@@ -16,10 +16,17 @@ from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
 from services.chassis.masking import USUAL, Hide, Masking, leave_unmasked
-from services.chassis.pagination import PageInfo, decode_cursor, encode_cursor, page_size
+from services.chassis.pagination import (
+    After,
+    First,
+    PageInfo,
+    decode_cursor,
+    encode_cursor,
+    page_size,
+)
 from services.chassis.principal import Principal
 from services.chassis.resolvers import copy_fields, make_loader, not_own_customer
-from services.contracts.enums import Channel, OutcomeKind
+from services.chassis.schema import Channel, Money, OutcomeKind
 from services.measurement import service
 from services.measurement.domain import intervals, results
 from services.measurement.domain.campaigns import CAMPAIGN_FIELDS, CLICK_IDS
@@ -53,41 +60,39 @@ SCALARS: dict[object, ScalarDefinition] = {
     )
 }
 
-strawberry.enum(Channel)
-strawberry.enum(OutcomeKind)
 strawberry.enum(TouchpointKind)
-
-
-strawberry.enum(
-    results.Dimension,
-    name="ResultDimension",
-    description="What results can be grouped by. DAY is the UTC day of the decision.",
-)
+strawberry.enum(results.Dimension, name="ResultDimension")
 BY_ACTION_AND_CHANNEL = [results.Dimension.ACTION, results.Dimension.CHANNEL]
 
 
-@strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
-class Money:
-    cents: int
-    currency: str
-
-
-@strawberry.type(description="A sum of amounts in minor units of a currency.")
+@strawberry.type
 class MoneySum:
+    """A sum of amounts in one currency."""
+
     cents: BigInt
+    """In minor units: 1250 is 12.50 of a currency with two decimals."""
     currency: str
+    """ISO 4217, as in `EUR`."""
 
 
-@strawberry.type(
-    description="A share of trials, with the Wilson score interval that holds the true rate with "
-    "95% confidence. Estimate and bounds are null when there were no trials."
-)
+@strawberry.type
 class Rate:
+    """A share of trials, with the Wilson score interval that holds the true rate with 95%
+    confidence. Estimate and bounds are null when there were no trials.
+    """
+
     successes: int
+    """Propositions of which it is true."""
     trials: int
+    """Propositions of which it could have been true; 0 makes no rate."""
     estimate: float | None
+    """Successes of trials, 0 to 1."""
     low: float | None
+    """The lower bound of the interval, 0 to 1. Compare actions by bounds: few trials make them
+    wide.
+    """
     high: float | None
+    """The upper bound of the interval, 0 to 1."""
 
     @classmethod
     def from_counts(cls, successes: int, trials: int) -> Self:
@@ -100,41 +105,58 @@ def rate_field(successes: str, trials: str) -> Any:
     def rate(root: "ActionResult") -> Rate:
         return Rate.from_counts(getattr(root, successes), getattr(root, trials))
 
-    return strawberry.field(resolver=rate, description=f"{successes.capitalize()} of {trials}.")
+    return strawberry.field(resolver=rate)
 
 
-@strawberry.type(
-    description="What became of the propositions (ranked actions) decided on in a period. Each "
-    "counts once per thing that happened to it, whenever that was and however often it was "
-    "reported; any reaction means that it was presented. So a later reaction adds to the day of "
-    "its decision, and rates of recent days still grow. A dimension that is not in `by` is null."
-)
+@strawberry.type
 class ActionResult:
+    """What became of the propositions (ranked actions) decided on in a period. Each counts once per
+    thing that happened to it, whenever that was and however often it was reported; any reaction
+    means that it was presented. So a later reaction adds to the day of its decision, and rates of
+    recent days still grow. A dimension that is not in `by` is null.
+    """
+
     action: strawberry.ID | None
+    """The key of the action; null if not grouped by ACTION."""
     treatment: strawberry.ID | None
+    """The key of the treatment, unique within its action; null if not grouped by TREATMENT."""
     channel: Channel | None
+    """Where it was proposed; null if not grouped by CHANNEL."""
     placement: str | None
+    """The key of the spot on the channel; null if not grouped by PLACEMENT."""
     day: date | None
-    decided: int = strawberry.field(description="Propositions ranked in answers.")
-    presented: int = strawberry.field(description="Of these, shown.")
-    clicked: int = strawberry.field(description="Of the presented, clicked on.")
-    accepted: int = strawberry.field(description="Of the presented, accepted.")
-    rejected: int = strawberry.field(description="Of the presented, refused.")
-    converted: int = strawberry.field(description="Of the presented, that led to a conversion.")
-    dismissed: int = strawberry.field(description="Of the presented, waved away.")
-    accepted_value: list[MoneySum] = strawberry.field(
-        description="Values reported with ACCEPTED outcomes, summed per currency."
-    )
-    converted_value: list[MoneySum] = strawberry.field(
-        description="Values reported with CONVERTED outcomes, summed per currency. Every reported "
-        "conversion adds its value, also where one proposition led to several."
-    )
+    """The UTC day of the decisions; null if not grouped by DAY."""
+    decided: int
+    """Propositions ranked in answers."""
+    presented: int
+    """Of these, shown, or reacted to in any way."""
+    clicked: int
+    """Of the presented, clicked on."""
+    accepted: int
+    """Of the presented, accepted."""
+    rejected: int
+    """Of the presented, refused."""
+    converted: int
+    """Of the presented, that led to a conversion."""
+    dismissed: int
+    """Of the presented, waved away."""
+    accepted_value: list[MoneySum]
+    """Values reported with ACCEPTED outcomes, summed per currency."""
+    converted_value: list[MoneySum]
+    """Values reported with CONVERTED outcomes, summed per currency. Every reported conversion adds
+    its value, also where one proposition led to several.
+    """
 
     presentation_rate: Rate = rate_field("presented", "decided")
+    """Presented of decided."""
     click_rate: Rate = rate_field("clicked", "presented")
+    """Clicked of presented."""
     acceptance_rate: Rate = rate_field("accepted", "presented")
+    """Accepted of presented."""
     rejection_rate: Rate = rate_field("rejected", "presented")
+    """Rejected of presented."""
     conversion_rate: Rate = rate_field("converted", "presented")
+    """Converted of presented."""
 
     @classmethod
     def from_domain(cls, result: results.Result) -> Self:
@@ -162,19 +184,24 @@ def parse_channel(name: str | None) -> Channel | None:
     return Channel(name) if name and name in Channel.__members__ else None
 
 
-@strawberry.federation.type(
-    description="The campaign of a visit: UTM names and the ids of advertisers.",
-    policy=STAFF,
-)
+@strawberry.federation.type(policy=STAFF)
 class CampaignVisit:
+    """The campaign that brought a visit: UTM names and the ids of advertisers. What the address
+    does not have is null.
+    """
+
     name: str | None
+    """What the advertiser calls the campaign (utm_campaign)."""
     source: str | None
+    """Who sent the visitor, such as a newsletter or search engine (utm_source)."""
     medium: str | None
+    """By which means, such as email or cpc (utm_medium)."""
     term: str | None
+    """The keyword that was paid for (utm_term)."""
     content: str | None
-    click_ids: list[str] = strawberry.field(
-        description="The names of click ids in the address (gclid, fbclid, …), not their values."
-    )
+    """Which of several links or advertisements it was (utm_content)."""
+    click_ids: list[str]
+    """The names of click ids in the address (gclid, fbclid, …), not their values."""
 
     @classmethod
     def from_names(cls, found: Mapping[str, str]) -> Self:
@@ -182,35 +209,46 @@ class CampaignVisit:
         return cls(**names, click_ids=[name for name in CLICK_IDS if name in found])
 
 
-@strawberry.type(
-    description="One contact of a customer with us: a decision, an outcome, a message, a campaign "
-    "visit or a conversion. Fields that a kind does not have are null."
-)
+@strawberry.type
 class Touchpoint:
+    """One contact of a customer with us: a decision, an outcome, a message, a campaign visit or a
+    conversion. Fields that a kind does not have are null.
+    """
+
     id: strawberry.ID
+    """The kind and the id of the decision, outcome, message or event, as in `OUTCOME:0194…`."""
     kind: TouchpointKind
+    """Which of the five it is; it says which fields are filled."""
     at: datetime
+    """When it happened; touchpoints are listed by it."""
     channel: Channel | None
+    """Where it happened; null where the event did not say."""
     placement: str | None
-    decision_id: strawberry.ID | None = strawberry.field(description="Of a decision or outcome.")
-    proposition_id: strawberry.ID | None = strawberry.field(description="Of an outcome.")
-    actions: list[strawberry.ID] | None = strawberry.field(
-        description="Of a decision, best first; of an outcome, the one reacted to."
-    )
+    """The key of the spot on the channel, of a decision or outcome."""
+    decision_id: strawberry.ID | None
+    """Of a decision or outcome: the `id` of the decision."""
+    proposition_id: strawberry.ID | None
+    """Of an outcome: the `id` of the proposition."""
+    actions: list[strawberry.ID] | None
+    """Keys of actions: of a decision, best first; of an outcome, the one reacted to."""
     outcome: OutcomeKind | None
-    control_group: str | None = strawberry.federation.field(
-        description="The group that something was withheld for, if any.",
-        requires_scopes=[["decisions:explain"]],
-    )
-    journey: strawberry.ID | None = for_staff("Of a message.", JOURNEYS)
-    step: str | None = for_staff(scopes=JOURNEYS)
-    template: str | None = for_staff(scopes=JOURNEYS)
-    event: str | None = strawberry.field(description="Its name, of a campaign visit or conversion.")
+    """Of an outcome: how they reacted."""
+    control_group: str | None = strawberry.federation.field(requires_scopes=[["decisions:explain"]])
+    """The key of the control group that something was withheld for, if any."""
+    journey: strawberry.ID | None = for_staff(JOURNEYS)
+    """Of a message: the key of the journey."""
+    step: str | None = for_staff(JOURNEYS)
+    """Of a message: the key of the step that sent it."""
+    template: str | None = for_staff(JOURNEYS)
+    """Of a message: the text or layout it was sent with."""
+    event: str | None
+    """Of a campaign visit or conversion: the name of the event."""
     campaign: CampaignVisit | None
-    value: Money | None = strawberry.field(description="Of an outcome or conversion.")
-    recorded_for: strawberry.ID | None = for_staff(
-        "The customer it was recorded for; another one, if a merge moved it here."
-    )
+    """Of a campaign visit: what brought them."""
+    value: Money | None
+    """Of an outcome or conversion: what it was worth. Null if nobody trusted said so."""
+    recorded_for: strawberry.ID | None = for_staff()
+    """The id of the customer it was recorded for; another one, if a merge moved it here."""
 
     @classmethod
     def from_row(cls, row: Record) -> Self:
@@ -243,14 +281,22 @@ def read_money(row: Record) -> Money | None:
 
 @strawberry.type
 class TouchpointEdge:
+    """A touchpoint and where it stands in the list."""
+
     cursor: str
+    """Opaque; as `after` it asks for the touchpoints before this one in time."""
     node: Touchpoint
+    """The contact itself."""
 
 
 @strawberry.type
 class TouchpointConnection:
+    """A page of a customer's touchpoints, newest first. It stays as it is while new ones arrive."""
+
     edges: list[TouchpointEdge]
+    """At most as many as `first`; empty if there was no contact (before)."""
     page_info: PageInfo
+    """Whether older touchpoints follow, and from where."""
 
     @classmethod
     def from_rows(cls, rows: list[Record], size: int) -> Self:
@@ -273,10 +319,11 @@ class Customer:
     def resolve_reference(cls, id: strawberry.ID) -> Self:
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @of_customer("Every contact with this customer, newest first.")
+    @of_customer()
     async def touchpoints(
-        self, info: Info, first: int = 50, after: str | None = None
+        self, info: Info, first: First = 50, after: After = None
     ) -> TouchpointConnection | None:
+        """Every contact with this customer, newest first."""
         await require_own(info.context, UUID(self.id))
         size = page_size(first)
         position = decode_cursor(after, datetime.fromisoformat, UUID, TouchpointKind)
@@ -297,11 +344,7 @@ async def require_own(context: Context, customer: UUID) -> None:
 
 @strawberry.type
 class Query:
-    @strawberry.federation.field(
-        description="Results of what was decided from `from` up to `to`, per combination of the "
-        "dimensions in `by`. Counted by whole UTC days: a day the period touches counts whole.",
-        requires_scopes=[["results:read"]],
-    )
+    @strawberry.federation.field(requires_scopes=[["results:read"]])
     async def action_results(
         self,
         info: Info,
@@ -311,6 +354,20 @@ class Query:
         channel: Channel | None = None,
         by: list[results.Dimension] = BY_ACTION_AND_CHANNEL,
     ) -> list[ActionResult] | None:
+        """Results of what was decided from `from` up to `to`, per combination of the dimensions in
+        `by`. Counted by whole UTC days: a day the period touches counts whole. More than 10,000
+        rows are `MEASUREMENT_TOO_MANY_RESULTS`.
+
+        Args:
+            start: The first moment of a decision that counts, widened to its whole UTC day; null
+                asks for all there were. Without an offset it is `MEASUREMENT_INVALID_PERIOD`.
+            end: The moment up to which decisions count, widened likewise; null asks for all until
+                now. It needs an offset, and has to be after `from`.
+            action: Only results of the action of this key.
+            channel: Only what was decided for this channel.
+            by: What to have a row for each combination of; empty gives one row of totals.
+                Repetitions count once.
+        """
         async with info.context.database.connection() as connection:
             rows = await service.load_action_results(connection, by, (start, end), action, channel)
         return [ActionResult.from_domain(row) for row in rows]

@@ -10,7 +10,8 @@ from infra.schema import BreakingSchemaChange, SchemaFiles, StaleSchema, Unreada
 
 USERS = """
 extend schema @link(url: "https://specs.apollo.dev/federation/v2.11", import: ["@key"])
-type Query { me(old: Boolean): User users: [User!] }
+type Query { me(old: Boolean): User users: [User!] user(by: By!): User }
+input By { id: ID name: String }
 type User @key(fields: "id") { id: ID! name: String! role: Role }
 enum Role { ADMIN GUEST }
 """
@@ -82,6 +83,7 @@ def test_all_breaking_changes_are_listed_and_nothing_is_written(code: SchemaFile
         ("(old: Boolean)", "", "Argument Query.me(old:) was removed."),
         ("ADMIN GUEST", "ADMIN", "Enum value Role.GUEST was removed."),
         ("[User!]", "[User]", "Query.users changed type from [User!] to [User]."),
+        ("input By {", "input By @oneOf {", "By became @oneOf: exactly one of its fields"),
     ],
 )
 def test_each_kind_of_breaking_change_is_named(

@@ -17,6 +17,7 @@ from graphql import (
     get_nullable_type,
 )
 
+from services.chassis.errors import InvalidCustomerRef
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
@@ -26,6 +27,8 @@ from services.contracts.identity import (
 )
 
 REFERENCE = "CustomerRef"
+FORMS = frozenset({"id", "identity"})
+"""Of a reference: it has one of these."""
 
 
 def names_customers(type_: GraphQLInputType) -> bool:
@@ -69,19 +72,36 @@ def _form(own: Mapping[str, str]) -> str:
 
 
 def find_references(value: Any, type_: GraphQLInputType) -> Iterator[Mapping[str, Any]]:
-    """Every customer named in the value of an argument."""
+    """Every customer named in the value of an argument, which may not fit its type."""
     kind = get_nullable_type(type_)
-    if value is None:
-        return
     if isinstance(kind, GraphQLList):
-        for item in value:
+        for item in value if isinstance(value, list) else [value]:
             yield from find_references(item, kind.of_type)
-    elif isinstance(kind, GraphQLInputObjectType):
+    elif isinstance(kind, GraphQLInputObjectType) and isinstance(value, Mapping):
         if kind.name == REFERENCE:
             yield value
             return
         for name, field in kind.fields.items():
             yield from find_references(value.get(name), field.type)
+
+
+def check_form(place: str, value: Any, type_: GraphQLInputType) -> None:
+    """Raise InvalidCustomerRef for a value that names a customer twice, or not at all; what does
+    not fit its type otherwise is left to execution.
+    """
+    for reference in find_references(value, type_):
+        is_one = len(reference) == 1 and None not in reference.values()
+        if not is_one and reference.keys() <= FORMS:
+            raise InvalidCustomerRef(
+                f"{place} names a customer by {_describe(reference)}.",
+                hint="Pass exactly one: {id: …} or {identity: {type: …, value: …}}.",
+            )
+
+
+def _describe(reference: Mapping[str, Any]) -> str:
+    """What a reference has, without the values: they may identify somebody."""
+    names = (f"`{name}`{' (null)' * (value is None)}" for name, value in reference.items())
+    return " and ".join(names) or "nothing"
 
 
 def is_own(own: Mapping[str, str], reference: Mapping[str, Any]) -> bool:

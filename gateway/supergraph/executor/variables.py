@@ -102,8 +102,6 @@ class VariableCoercion:
         return SCALARS.get(type_.name, _reject)
 
     def _accept_object(self, type_: GraphQLInputObjectType) -> Accepts:
-        if type_.is_one_of:
-            return _reject
         fields: dict[str, Accepts] = {}
 
         def accepts(value: Any) -> bool:
@@ -113,10 +111,14 @@ class VariableCoercion:
                 and all(name in value for name in required)
             )
 
+        def accepts_one(value: Any) -> bool:
+            return accepts(value) and len(value) == 1
+
         if type_.name not in self._input_types:
-            self._input_types[type_.name] = accepts
+            self._input_types[type_.name] = accepts_one if type_.is_one_of else accepts
+            accept = self._accept_non_null if type_.is_one_of else self._accept_nullable
             required = [n for n, field in type_.fields.items() if is_required_input_field(field)]
-            fields |= {n: self._accept_nullable(field.type) for n, field in type_.fields.items()}
+            fields |= {n: accept(field.type) for n, field in type_.fields.items()}
         return self._input_types[type_.name]
 
 

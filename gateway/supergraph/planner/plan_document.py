@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 
-from graphql import DocumentNode, GraphQLError, parse, validate
+from graphql import DocumentNode, GraphQLError, parse, specified_rules, validate
 
 from gateway.supergraph.errors import CannotPlan, OperationRefused
 from gateway.supergraph.operation import Operation
+from gateway.supergraph.planner.one_of_variables import OneOfVariablesRule
 from gateway.supergraph.planner.query_plan import QueryPlan, plan
 from gateway.supergraph.planner.selection_tree import NO_ENTITY_ID_FIELDS
 from gateway.supergraph.supergraph import Supergraph
 
 MAX_TOKENS = 10_000
 MAX_VALIDATION_ERRORS = 20
+RULES = (*specified_rules, OneOfVariablesRule)
 
 
 def plan_document(
@@ -39,7 +41,7 @@ def plan_document(
             document = parse(document, max_tokens=MAX_TOKENS)
         if not isinstance(operation, Operation):
             operation = Operation.choose(document, operation)
-        if errors := validate(supergraph.schema, document, max_errors=MAX_VALIDATION_ERRORS):
+        if errors := validate(supergraph.schema, document, RULES, MAX_VALIDATION_ERRORS):
             raise OperationRefused([_describe(error) for error in errors])
         return plan(supergraph, operation, entity_id_fields=entity_id_fields)
     except GraphQLError as error:

@@ -16,15 +16,25 @@ MOST_CENTS = 2_000_000_000  # money crosses the graph as a 32-bit Int
 
 
 class ActionKind(StrEnum):
+    """What an action is for. Contact policies can speak of it."""
+
     OFFER = "OFFER"
+    """Something to buy or take up."""
     SERVICE_MESSAGE = "SERVICE_MESSAGE"
+    """News the customer needs, such as a late parcel."""
     ADVICE = "ADVICE"
+    """Help in using or choosing something, with nothing to sell."""
     REQUEST = "REQUEST"
+    """Something asked of the customer, such as a review or consent."""
 
 
 class ActionStatus(StrEnum):
+    """Whether an action takes part in decisions."""
+
     ACTIVE = "ACTIVE"
+    """It can be proposed, if all stages let it through."""
     PAUSED = "PAUSED"
+    """It is proposed to nobody and falls out at VALIDITY; its counts are kept."""
 
 
 class Unit(StrEnum):

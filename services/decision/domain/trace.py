@@ -6,16 +6,26 @@ from typing import Any, NamedTuple
 
 
 class Stage(StrEnum):
-    """What an action must pass, in this order."""
+    """What an action must pass to be proposed, in the order CONSENT, VALIDITY, ELIGIBILITY,
+    APPLICABILITY, SUITABILITY, CONTACT_POLICY, CONTROL_GROUP, ARBITRATION.
+    """
 
     CONSENT = "CONSENT"
+    """The customer agreed to all purposes it needs."""
     VALIDITY = "VALIDITY"
+    """It is active, and now is between its dates."""
     ELIGIBILITY = "ELIGIBILITY"
+    """They may have it at all."""
     APPLICABILITY = "APPLICABILITY"
+    """They can get it now."""
     SUITABILITY = "SUITABILITY"
+    """It is good for them."""
     CONTACT_POLICY = "CONTACT_POLICY"
+    """They have not heard too much of it, said no lately, or have a quiet hour."""
     CONTROL_GROUP = "CONTROL_GROUP"
+    """They are in no group that it is withheld from to measure its effect."""
     ARBITRATION = "ARBITRATION"
+    """It is compared with the others by score; the best ones are proposed."""
 
 
 STAGES = tuple(Stage)

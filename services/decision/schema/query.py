@@ -1,10 +1,17 @@
 """The queries of decision."""
 
 import strawberry
-from strawberry.scalars import JSON
 
-from services.decision.schema.enums import ActionStatus, Channel
-from services.decision.schema.inputs import CustomerRef, EventInput
+from services.chassis.schema import CustomerRef
+from services.decision.schema.enums import ActionStatus
+from services.decision.schema.inputs import (
+    RequestChannel,
+    RequestContext,
+    RequestEvent,
+    RequestLimit,
+    RequestPlacement,
+    parse_customer,
+)
 from services.decision.schema.types import (
     Action,
     Decision,
@@ -17,36 +24,42 @@ from services.decision.schema.types import (
 
 @strawberry.type
 class Query:
-    @strawberry.federation.field(
-        description="What to say to anyone next, also to a visitor we have never seen.",
-        requires_scopes=[["decisions:make"]],
-        tags=["not-idempotent"],
-    )
+    @strawberry.federation.field(requires_scopes=[["decisions:make"]], tags=["not-idempotent"])
     async def next_best_actions(
         self,
         info: Info,
         customer: CustomerRef,
-        channel: Channel,
-        placement: str,
-        limit: int = 3,
-        context: JSON | None = None,
-        event: EventInput | None = None,
+        channel: RequestChannel,
+        placement: RequestPlacement,
+        limit: RequestLimit = 3,
+        context: RequestContext = None,
+        event: RequestEvent = None,
     ) -> Decision | None:
-        request = build_request(customer.parse(), channel, placement, limit, context, event)
+        """What to say to anyone next, also to a visitor we have never seen. Makes and stores a
+        decision each time; an unknown e-mail address or id is `UNKNOWN_CUSTOMER`.
+
+        Args:
+            customer: Whom to decide for. A browser or device nobody knows yet is a new customer.
+        """
+        request = build_request(parse_customer(customer), channel, placement, limit, context, event)
         return await make_decision(info.context, request)
 
-    @strawberry.federation.field(
-        description="A decision that was made; null if there is none of this id.",
-        requires_scopes=[["decisions:read"]],
-    )
+    @strawberry.federation.field(requires_scopes=[["decisions:read"]])
     async def decision(self, info: Info, id: strawberry.ID) -> Decision | None:
+        """A decision that was made; null if there is none of this id.
+
+        Args:
+            id: Its `id`, as nextBestActions returned it.
+        """
         return await load_decision(info.context, str(id))
 
-    @strawberry.federation.field(
-        description="The actions of the catalogue, in its order.",
-        requires_scopes=[["catalogue:read"]],
-    )
+    @strawberry.federation.field(requires_scopes=[["catalogue:read"]])
     def actions(self, info: Info, status: ActionStatus | None = None) -> list[Action] | None:
+        """The actions of the catalogue in force, in its order; empty before one is published.
+
+        Args:
+            status: Only actions that are active, or paused; null asks for both.
+        """
         catalogue = info.context.decision_context.catalogue_cache.current
         if catalogue is None:
             return []
@@ -56,9 +69,11 @@ class Query:
             if status in (None, action.status)
         ]
 
-    @strawberry.federation.field(
-        description="One action; null if there is none of this key.",
-        requires_scopes=[["catalogue:read"]],
-    )
+    @strawberry.federation.field(requires_scopes=[["catalogue:read"]])
     def action(self, info: Info, key: strawberry.ID) -> Action | None:
+        """One action of the catalogue in force; null if there is none of this key.
+
+        Args:
+            key: Its lasting name in the catalogue.
+        """
         return Action.find(str(key), info.context.decision_context.catalogue_cache.current)

@@ -12,12 +12,15 @@ from strawberry.scalars import JSON
 from services.chassis.authorization import DECISIONS, STAFF, for_staff, of_customer
 from services.chassis.masking import MASK, Hide, Masking, leave_unmasked
 from services.chassis.pagination import (
+    After,
+    First,
     PageInfo,
     decode_cursor,
     encode_cursor,
     page_size,
 )
 from services.chassis.resolvers import copy_fields
+from services.chassis.schema import Money
 from services.decision.domain import catalogue as domain
 from services.decision.domain import trace as traces
 from services.decision.domain.compiled_catalogue import CompiledCatalogue
@@ -32,7 +35,15 @@ from services.decision.schema.enums import (
     SenderClass,
     Stage,
 )
-from services.decision.schema.inputs import EventInput, to_json_object
+from services.decision.schema.inputs import (
+    EventInput,
+    RequestChannel,
+    RequestContext,
+    RequestEvent,
+    RequestLimit,
+    RequestPlacement,
+    to_json_object,
+)
 from services.decision.service import explaining, publishing
 from services.decision.service.catalogue_cache import CatalogueCache
 from services.decision.service.deciding import DecisionRequest, decide_next_best_actions
@@ -43,54 +54,66 @@ from services.rules.template import hide_values
 Info = strawberry.Info[Context, None]
 
 
-@strawberry.federation.type(shareable=True, description="An amount in minor units of a currency.")
-class Money:
-    cents: int
-    currency: str
-
-
 CATALOGUE = [["catalogue:read"], ["decisions:explain"]]
 """How an action is chosen is read in the catalogue, and in the explanation of a decision."""
 
 
-def to_explain(description: str | None = None) -> Any:
-    return strawberry.federation.field(
-        description=description, requires_scopes=[["decisions:explain"]]
-    )
+def to_explain() -> Any:
+    return strawberry.federation.field(requires_scopes=[["decisions:explain"]])
 
 
-@strawberry.federation.type(
-    description="How an action looks on a channel, in one or more placements.",
-    policy=STAFF,
-    requires_scopes=CATALOGUE,
-)
+@strawberry.federation.type(policy=STAFF, requires_scopes=CATALOGUE)
 class Treatment:
+    """How an action looks on a channel, in one or more placements."""
+
     key: strawberry.ID
+    """Its lasting name, unique within its action."""
     channel: Channel
+    """The one channel it is made for."""
     placements: list[str]
-    content: JSON = strawberry.field(description="As written: placeholders are not filled in.")
+    """Keys of the spots on the channel where it may appear."""
+    content: JSON
+    """Any JSON object, as written: placeholders are not filled in."""
 
 
-@strawberry.federation.type(
-    keys=["key"], description="Something that can be said to a customer: an offer, a message, ..."
-)
+@strawberry.federation.type(keys=["key"])
 class Action:
+    """Something that can be said to a customer: an offer, a message, ..."""
+
     key: strawberry.ID
+    """Its lasting name: outcomes and counts belong to it through all versions of the catalogue."""
     name: str
+    """For people, one line."""
     kind: ActionKind
+    """What it is for."""
     issue: str
+    """The business question it belongs to, such as retention; wider than `group`. Policies can
+    speak of it.
+    """
     group: str
-    status: ActionStatus | None = for_staff(scopes=CATALOGUE)
+    """The group it belongs to within its issue. Policies can speak of it."""
+    status: ActionStatus | None = for_staff(CATALOGUE)
+    """Whether it takes part in decisions now."""
     valid_from: datetime | None
+    """The first moment it can be proposed; null if it always could."""
     valid_until: datetime | None
-    value: Money | None = for_staff("When no condition says otherwise.", CATALOGUE)
-    lever: float | None = for_staff(scopes=CATALOGUE)
-    consent: list[str] | None = for_staff("Purposes that need the customer's consent.", CATALOGUE)
-    eligibility: list[str] | None = for_staff(scopes=CATALOGUE)
-    applicability: list[str] | None = for_staff(scopes=CATALOGUE)
-    suitability: list[str] | None = for_staff(scopes=CATALOGUE)
+    """From this moment on it can't be proposed any more; null if it has no end."""
+    value: Money | None = for_staff(CATALOGUE)
+    """What an acceptance is worth (margin) when no condition says otherwise."""
+    lever: float | None = for_staff(CATALOGUE)
+    """The business's own weight in the score, from 0 to 1,000; 1 is neutral."""
+    consent: list[str] | None = for_staff(CATALOGUE)
+    """Purposes that need the customer's consent; empty if none does."""
+    eligibility: list[str] | None = for_staff(CATALOGUE)
+    """Conditions that must all be true: whether they may have it at all."""
+    applicability: list[str] | None = for_staff(CATALOGUE)
+    """Conditions that must all be true: whether they can get it now."""
+    suitability: list[str] | None = for_staff(CATALOGUE)
+    """Conditions that must all be true: whether it is good for them."""
     treatments: list[Treatment] | None
-    catalogue_version: int | None = for_staff(scopes=CATALOGUE)
+    """How it looks where; without one for the channel and placement it is not considered."""
+    catalogue_version: int | None = for_staff(CATALOGUE)
+    """The version of the catalogue that all this is read from."""
 
     @classmethod
     def from_definition(cls, action: domain.Action, catalogue: CompiledCatalogue) -> Self:
@@ -113,49 +136,77 @@ class Action:
         return cls.find(str(key), info.context.decision_context.catalogue_cache.current)
 
 
-@strawberry.type(description="A ranked action of a decision, as it is to be shown.")
+@strawberry.type
 class Proposition:
-    id: strawberry.ID = strawberry.field(description="What an outcome refers to.")
+    """A ranked action of a decision, as it is to be shown."""
+
+    id: strawberry.ID
+    """What an outcome refers to, opaque; another one in each decision."""
     rank: int
+    """1 is the best."""
     action: Action
-    content: JSON = strawberry.field(description="The treatment, personalised.")
-    tracking_code: str = strawberry.field(description="For links: names this proposition.")
+    """What is proposed, in the version of the catalogue the decision was made by."""
+    content: JSON
+    """The treatment's JSON object with the customer's values filled in. Escape it if you show it as
+    HTML.
+    """
+    tracking_code: str
+    """For links: a short text that names this proposition."""
     propensity: float | None = to_explain()
+    """The chance (0 to 1) that they accept it when it is presented."""
     value: Money | None = to_explain()
+    """What an acceptance is worth, with the conditions that apply to them."""
     score: float | None = to_explain()
-    reason: str = strawberry.field(description="One sentence an agent can say aloud.")
+    """Propensity x context weight x value in cents x lever; higher ranks first."""
+    reason: str
+    """One sentence an agent can say aloud."""
     templates: strawberry.Private[tuple[object, str | None]]
     """Content and reason as the catalogue has them, with placeholders."""
 
 
-@strawberry.type(description="A part of a condition that was not true.")
+@strawberry.type
 class FailedCondition:
+    """A part of a condition that was not true."""
+
     condition: str
-    actual: JSON = strawberry.field(description='The actual value; "missing" if there was none.')
+    """The part in the condition language, or the policy, purpose or group that held the action
+    back.
+    """
+    actual: JSON
+    """The actual value; "missing" if there was none."""
 
 
-@strawberry.federation.type(
-    description="One action's way through a decision, to the stage it reached last.",
-    requires_scopes=[["decisions:explain"]],
-)
+@strawberry.federation.type(requires_scopes=[["decisions:explain"]])
 class ActionTrace:
+    """One action's way through a decision, to the stage it reached last."""
+
     action: Action
+    """The action as the decision's version of the catalogue has it."""
     stage: Stage
-    passed: bool = strawberry.field(description="Whether it was proposed.")
+    """The last stage it reached. If it did not pass, it fell out here."""
+    passed: bool
+    """Whether it was proposed."""
     failed: list[FailedCondition]
+    """What made it fall out; empty if it reached arbitration."""
     treatment: strawberry.ID | None
+    """The treatment with the best score, by key; null before arbitration, as are the numbers below.
+    """
     propensity: float | None
+    """The chance (0 to 1) that they accept it when it is presented."""
     context_weight: float | None
+    """The product of the weights whose condition held; 1 is neutral."""
     value: Money | None
+    """What an acceptance is worth, with the conditions that apply to them."""
     lever: float | None
-    price: float | None = strawberry.field(
-        description="Shadow price of the budgets and capacities it would use; none are set."
-    )
+    """The business's own weight in the score; 1 is neutral."""
+    price: float | None
+    """Shadow price of the budgets and capacities it would use; 0, since none are set."""
     score: float | None
+    """Propensity x context weight x value in cents x lever; higher ranks first."""
     rank: int | None
-    probability: float | None = strawberry.field(
-        description="Of being shown at this rank, exploration included."
-    )
+    """1 is the best; beyond the limit of the request it was not proposed."""
+    probability: float | None
+    """The chance (0 to 1) of being shown at this rank, exploration included."""
 
     @classmethod
     def from_trace(cls, trace: traces.ActionTrace, catalogue: CompiledCatalogue) -> Self:
@@ -175,16 +226,26 @@ class ActionTrace:
         )
 
 
-@strawberry.type(description="What became of a proposition.")
+@strawberry.type
 class Outcome:
+    """How a customer reacted to a proposition, as it was reported."""
+
     id: strawberry.ID
+    """Opaque; the same when the same outcome is reported again."""
     proposition: strawberry.ID
+    """The `id` of the proposition they reacted to."""
     kind: OutcomeKind
+    """The reaction."""
     at: datetime
+    """When they reacted, by the reporter's account."""
     recorded_at: datetime
+    """When it reached us."""
     value: Money | None
+    """What it was worth; null if the reporter did not say."""
     reason: str | None = for_staff()
-    sender: SenderClass | None = for_staff("Who reported it.")
+    """What an agent noted; null if nothing."""
+    sender: SenderClass | None = for_staff()
+    """Who reported it; a conversion comes from servers and staff only."""
 
     @classmethod
     def from_record(cls, outcome: outcomes.OutcomeRecord) -> Self:
@@ -203,35 +264,44 @@ class Outcome:
         )
 
 
-@strawberry.federation.type(
-    keys=["id"],
-    description="What was decided for a customer, and why.",
-    requires_scopes=DECISIONS,
-)
+@strawberry.federation.type(keys=["id"], requires_scopes=DECISIONS)
 class Decision:
+    """What was decided for a customer at one moment, and why. It never changes; only outcomes are
+    added.
+    """
+
     id: strawberry.ID
+    """Opaque; stored before you read it, so that it can be asked for from now on."""
     decided_at: datetime
+    """The moment all conditions were judged at."""
     customer: "Customer | None"
+    """Whom it was made for; after a merge the customer that remains."""
     channel: Channel
+    """Where the propositions are to be shown."""
     placement: str
+    """The key of the spot on the channel they are for."""
     propositions: list[Proposition]
-    degraded: str | None = strawberry.field(
-        description="Null, or why the answer is less than it could be."
-    )
-    control_group: str | None = to_explain("The holdout that withheld something, if any.")
+    """What to show, best first; empty if nothing may be said to them now."""
+    degraded: str | None
+    """Null, or in a sentence why the answer is less than it could be: the customer was treated as a
+    stranger.
+    """
+    control_group: str | None = to_explain()
+    """The key of the control group that something was withheld for; null if nothing was."""
     catalogue_version: int | None = for_staff()
+    """The version of the catalogue it was made by; 0 before any was published."""
     record: strawberry.Private[decisions.DecisionRecord]
 
-    @strawberry.federation.field(
-        description="What its conditions may have used that only a browser or an app reported: "
-        "`traits.city`, `event.product_viewed`, `context.page`.",
-        policy=STAFF,
-    )
+    @strawberry.federation.field(policy=STAFF)
     def unproved(self) -> list[str] | None:
+        """What its conditions may have used that only a browser or an app reported: `traits.city`,
+        `event.product_viewed`, `context.page`.
+        """
         return read_unproved(self.record.packed_input)
 
-    @strawberry.field(description="Every action considered, and where it fell out.")
+    @strawberry.field
     async def trace(self, info: Info) -> list[ActionTrace] | None:
+        """Every action considered: what reached arbitration, best first, then what fell out."""
         catalogue_cache = info.context.decision_context.catalogue_cache
         catalogue = await catalogue_cache.load_version(self.record.catalogue_version)
         if catalogue is None:
@@ -239,8 +309,9 @@ class Decision:
         traces = explaining.explain_decision(catalogue, self.record)
         return [ActionTrace.from_trace(trace, catalogue) for trace in traces]
 
-    @strawberry.field(description="What became of its propositions so far.")
+    @strawberry.field
     async def outcomes(self, info: Info) -> list[Outcome]:
+        """What became of its propositions so far; empty if nothing was reported."""
         records = await info.context.outcomes.load(self.record.decision_id)
         return [Outcome.from_record(record) for record in records]
 
@@ -330,16 +401,24 @@ HIDES: Mapping[str, Hide] = {
 """What callers that may not identify customers get instead of a field that could tell."""
 
 
-@strawberry.type(description="A decision and where it stands.")
+@strawberry.type
 class DecisionEdge:
+    """A decision and where it stands in the list."""
+
     cursor: str
+    """Opaque; as `after` it asks for the decisions made before this one."""
     node: Decision
+    """What was decided then."""
 
 
-@strawberry.type(description="A page of decisions.")
+@strawberry.type
 class DecisionConnection:
+    """A page of a customer's decisions, newest first."""
+
     edges: list[DecisionEdge]
+    """At most as many as `first`; empty if none (more) was made."""
     page_info: PageInfo
+    """Whether older decisions follow, and from where."""
 
     @classmethod
     async def from_records(
@@ -357,8 +436,6 @@ class DecisionConnection:
 
 @strawberry.federation.type(keys=["id"])
 class Customer:
-    """The profile service owns this entity; here it gains what was and can be decided."""
-
     id: strawberry.ID
 
     @classmethod
@@ -369,29 +446,29 @@ class Customer:
     def ref(self) -> CustomerRef:
         return CustomerRef(UUID(self.id))
 
-    @strawberry.federation.field(
-        description="What to say to this customer next, here and now.",
-        requires_scopes=[["decisions:make"]],
-        tags=["not-idempotent"],
-    )
+    @strawberry.federation.field(requires_scopes=[["decisions:make"]], tags=["not-idempotent"])
     async def next_best_actions(
         self,
         info: Info,
-        channel: Channel,
-        placement: str,
-        limit: int = 3,
-        context: JSON | None = None,
-        event: EventInput | None = None,
+        channel: RequestChannel,
+        placement: RequestPlacement,
+        limit: RequestLimit = 3,
+        context: RequestContext = None,
+        event: RequestEvent = None,
     ) -> Decision | None:
+        """What to say to this customer next, here and now. Makes and stores a decision each time it
+        is selected.
+        """
         request = build_request(
             self.ref, channel, placement, limit, context, event, is_vouched_for=True
         )
         return await make_decision(info.context, request)
 
-    @of_customer("What was decided for this customer, newest first.", [["decisions:read"]])
+    @of_customer([["decisions:read"]])
     async def decisions(
-        self, info: Info, first: int = 20, after: str | None = None
+        self, info: Info, first: First = 20, after: After = None
     ) -> DecisionConnection | None:
+        """What was decided for this customer, newest first."""
         await info.context.require_own(self.ref)
         size, (before,) = page_size(first), decode_cursor(after, UUID) or (None,)
         deciding = info.context.decision_context
@@ -399,15 +476,21 @@ class Customer:
             records = await decisions.load_page(connection, UUID(self.id), before, size + 1)
         return await DecisionConnection.from_records(records, size, deciding.catalogue_cache)
 
-    @of_customer("What would become of an action now. Changes nothing.", [["decisions:explain"]])
+    @of_customer([["decisions:explain"]])
     async def why_not(
         self,
         info: Info,
         action: strawberry.ID,
-        channel: Channel,
-        placement: str,
-        context: JSON | None = None,
+        channel: RequestChannel,
+        placement: RequestPlacement,
+        context: RequestContext = None,
     ) -> ActionTrace | None:
+        """What would become of an action now, with the values that decide. Changes and records
+        nothing.
+
+        Args:
+            action: The key of the action to explain; an unknown one is `DECISION_UNKNOWN_ACTION`.
+        """
         await info.context.require_own(self.ref)
         request = build_request(self.ref, channel, placement, 3, context, None, is_vouched_for=True)
         deciding = info.context.decision_context
@@ -444,14 +527,22 @@ async def make_decision(context: Context, request: DecisionRequest) -> Decision:
     return await Decision.from_record(record, context.decision_context.catalogue_cache)
 
 
-@strawberry.type(description="What a published catalogue changed, by keys of actions.")
+@strawberry.type
 class CatalogueChange:
-    version: int = strawberry.field(description="The version that decides from now on.")
+    """What a published catalogue changed, by keys of actions in its order."""
+
+    version: int
+    """The version that decides from now on; the same as before if the text was."""
     added: list[strawberry.ID]
+    """Actions it has and the version before had not."""
     removed: list[strawberry.ID]
+    """Actions the version before had; they are proposed no more."""
     changed: list[strawberry.ID]
+    """Actions that are written otherwise than before."""
     unchanged: list[strawberry.ID]
-    warnings: list[str] = strawberry.field(description="Allowed, but probably a mistake.")
+    """Actions that are as they were."""
+    warnings: list[str]
+    """What is allowed, but probably a mistake, in sentences; empty if nothing was noticed."""
 
     @classmethod
     def from_publication(cls, publication: publishing.Publication) -> Self:

@@ -9,6 +9,7 @@ import asyncpg
 
 from services.chassis.clock import Clock
 from services.chassis.database import Connection
+from services.chassis.errors import InvalidCustomerRef
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.identity import (
     ANONYMOUS_TYPES,
@@ -20,7 +21,6 @@ from services.contracts.identity import (
 from services.decision.domain.contact_policies import Contact
 from services.decision.service.batch_queue import Work
 from services.decision.service.catalogue_cache import CatalogueCache
-from services.decision.service.errors import InvalidCustomerRef
 from services.decision.store import customers
 from services.decision.store.customers import CustomerRef
 
@@ -52,31 +52,21 @@ class LoadedCustomer:
     """What is missing, if the customer could not be loaded whole."""
 
 
-def parse_customer_ref(id: str | None, identity: tuple[str, str] | None) -> CustomerRef:
-    """The customer a caller names; raises InvalidCustomerRef.
-
-    The reference to an anonymous customer has the id they get if they are new.
-    """
-    if (id is None) == (identity is None):
-        raise InvalidCustomerRef(
-            "A customer is named by an id or by an identity; this reference has both or neither.",
-            hint="Pass exactly one: {id: …} or {identity: {type: …, value: …}}.",
-        )
-    if identity is None:
-        return CustomerRef(_parse_id(id))
-    return _parse_identity(*identity)
-
-
-def _parse_id(id: str | None) -> UUID:
+def parse_id(id: str) -> CustomerRef:
+    """The customer of an id; raises InvalidCustomerRef."""
     try:
-        return UUID(id)
-    except (ValueError, TypeError):
+        return CustomerRef(UUID(id))
+    except ValueError:
         raise InvalidCustomerRef(
             f"{id!r} is not a customer's id.", hint="Pass the id as the graph returned it."
         ) from None
 
 
-def _parse_identity(type: str, value: str) -> CustomerRef:
+def parse_identity(type: str, value: str) -> CustomerRef:
+    """The customer a caller names; raises InvalidCustomerRef.
+
+    The reference to an anonymous customer has the id they get if they are new.
+    """
     if type not in TYPES:
         raise InvalidCustomerRef(
             f"{type!r} is not a type of identity.", hint=f"There are: {', '.join(sorted(TYPES))}."
@@ -163,7 +153,7 @@ async def require_own(connection: Connection, principal: Principal, ref: Custome
 def _find_own_ref(principal: Principal) -> CustomerRef | None:
     ref = principal.customer_ref or {}
     if "id" in ref:
-        return parse_customer_ref(ref["id"], None)
+        return parse_id(ref["id"])
     if "type" in ref and "value" in ref:
-        return parse_customer_ref(None, (ref["type"], ref["value"]))
+        return parse_identity(ref["type"], ref["value"])
     return None

@@ -3,10 +3,6 @@
 from services.chassis.errors import RaakError, Unavailable
 
 
-class InvalidCustomerRef(RaakError, code="INVALID_CUSTOMER_REF"):
-    """A reference to a customer that names none, or two."""
-
-
 class UnknownPlacement(RaakError, code="DECISION_UNKNOWN_PLACEMENT", status=404):
     """The catalogue has no such placement on the channel."""
 

@@ -30,12 +30,16 @@ class ReentryRule(StrEnum):
 
 
 class StepKind(StrEnum):
-    """What a step does."""
+    """What a step of a journey does."""
 
     WAIT = "WAIT"
+    """Waits for a period, a time of day or an event."""
     BRANCH = "BRANCH"
+    """Chooses the next step by conditions, without taking time."""
     SEND = "SEND"
+    """Sends a message, if the customer consents to its purpose."""
     EXIT = "EXIT"
+    """Ends the journey."""
 
 
 EventName = Annotated[str, StringConstraints(min_length=1, max_length=200)]

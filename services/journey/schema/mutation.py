@@ -16,12 +16,15 @@ class InvalidReason(RaakError, code="JOURNEY_INVALID_REASON"):
 
 @strawberry.type
 class Mutation:
-    @strawberry.federation.mutation(
-        description="Make a journey's next version the one customers enter. Active instances"
-        " finish on theirs; publishing what is published already changes nothing.",
-        requires_scopes=[["journeys:write"]],
-    )
+    @strawberry.federation.mutation(requires_scopes=[["journeys:write"]])
     async def publish_journey(self, info: Info, yaml: str) -> JourneyDefinition:
+        """Make a journey's next version the one customers enter. Active instances finish on theirs;
+        publishing what is published already changes nothing.
+
+        Args:
+            yaml: The whole definition. What is wrong is told line by line (`INVALID_DEFINITION`),
+                and nothing is published.
+        """
         context = info.context
         async with context.database.transaction(computes=True) as connection:
             row, journeys = await publishing.publish(
@@ -35,13 +38,17 @@ class Mutation:
         assert definition is not None
         return definition
 
-    @strawberry.federation.mutation(
-        description="End an instance by hand; an ended one stays as it ended.",
-        requires_scopes=[["journeys:exit"]],
-    )
+    @strawberry.federation.mutation(requires_scopes=[["journeys:exit"]])
     async def exit_journey(
         self, info: Info, instance: strawberry.ID, reason: str
     ) -> JourneyInstance:
+        """End an instance by hand; an ended one stays as it ended. An unknown one is
+        `JOURNEY_UNKNOWN_INSTANCE`.
+
+        Args:
+            instance: The `id` of a `JourneyInstance`.
+            reason: Why it ends, for people, in 1 to 300 characters; it is shown as `endReason`.
+        """
         context = info.context
         if not 0 < len(reason.strip()) <= LONGEST_REASON:
             raise InvalidReason(

@@ -10,10 +10,10 @@ from strawberry.scalars import JSON
 
 from services.chassis.authorization import STAFF, for_staff, of_customer
 from services.chassis.masking import MASK, Hide, Masking, leave_unmasked, mask_texts
-from services.chassis.pagination import page_size
+from services.chassis.pagination import First, page_size
 from services.chassis.resolvers import copy_fields
+from services.chassis.schema import Channel
 from services.contracts.base import Json
-from services.contracts.enums import Channel
 from services.journey.domain import summary
 from services.journey.domain.definition import StepKind
 from services.journey.domain.instance import Instance
@@ -30,40 +30,57 @@ Info = strawberry.Info[Context, None]
 
 JOURNEYS = [["journeys:read"]]
 
-strawberry.enum(Channel)
-strawberry.enum(StepKind, name="JourneyStepKind", description="What a step of a journey does.")
+strawberry.enum(StepKind, name="JourneyStepKind")
 
 
-@strawberry.type(description="A step an instance came to.")
+@strawberry.type
 class JourneyStepTaken:
+    """A step an instance came to."""
+
     sequence: int
+    """Counts the instance's moves upwards; what it came to first has the lowest."""
     step: strawberry.ID
+    """The step's key in the version of the journey the instance follows."""
     phase: str | None
+    """The customer's phase from then on; null if no step has set one."""
     entered_at: datetime
-    note: str | None = strawberry.field(description="What was left out at this step, and why.")
+    """When it came there."""
+    note: str | None
+    """What was left out at this step, and why; null if nothing was."""
 
 
-@strawberry.federation.type(
-    description="A customer's instance of a journey, on the version they entered.",
-    policy=STAFF,
-    requires_scopes=[["journeys:read"], ["journeys:exit"]],
-)
+@strawberry.federation.type(policy=STAFF, requires_scopes=[["journeys:read"], ["journeys:exit"]])
 class JourneyInstance:
+    """A customer's instance of a journey, on the version they entered."""
+
     instance: strawberry.Private[Instance]
     masking_journey: strawberry.Private[Journey | None]
     """The version it follows, where the caller gets masked values."""
     id: strawberry.ID
+    """Opaque; `exitJourney` ends the instance by it."""
     journey: strawberry.ID
+    """The key of the journey."""
     version: int
-    key: str = strawberry.field(description='What it is about beside the customer; "" if nothing.')
+    """The version it follows to its end, whatever is published meanwhile."""
+    key: str
+    """What it is about beside the customer, such as an order's number; "" if nothing."""
     step: strawberry.ID
-    phase: str | None = strawberry.field(description="Of the customer: purchase, for example.")
+    """The key of the step it is at, or was at when it ended."""
+    phase: str | None
+    """Of the customer: purchase, for example. Null if no step has set one."""
     active: bool
+    """Whether it goes on; false once it has ended."""
     entered_at: datetime
-    since: datetime = strawberry.field(description="When it came to its step.")
-    due_at: datetime | None = strawberry.field(description="When its timer moves it on.")
+    """When the customer entered the journey."""
+    since: datetime
+    """When it came to its step."""
+    due_at: datetime | None
+    """When its timer moves it on; null if none runs."""
     ended_at: datetime | None
+    """When it came to its end; null while it is active."""
     end_reason: str | None
+    """Why it ended, in the words of the definition or of whoever ended it; null while it is active.
+    """
 
     @classmethod
     def from_domain(cls, instance: Instance, masking_journey: Journey | None) -> Self:
@@ -76,30 +93,45 @@ class JourneyInstance:
             active=instance.is_active,
         )
 
-    @of_customer("The steps it came to, in order.", JOURNEYS)
+    @of_customer(JOURNEYS)
     async def history(self, info: Info) -> list[JourneyStepTaken] | None:
+        """The steps it came to, in order."""
         records = await info.context.steps.load((self.instance.customer_id, self.instance.id))
         return [JourneyStepTaken(**record._asdict()) for record in records]
 
-    @strawberry.field(description="The version of the journey it follows.")
+    @strawberry.field
     async def definition(self, info: Info) -> "JourneyDefinition | None":
-        """For staff only: how a journey goes on is not its customers' business."""
+        """The version of the journey it follows. For staff only: how a journey goes on is not its
+        customers' business.
+        """
         journeys = await info.context.load_journeys()
         return await JourneyDefinition.load(journeys, self.instance.journey, self.instance.version)
 
 
-@strawberry.type(description="A message of a journey to a customer.")
+@strawberry.type
 class Message:
+    """What a journey has to say to a customer, for a channel to deliver."""
+
     id: strawberry.ID
-    instance: strawberry.ID | None = for_staff(scopes=JOURNEYS)
-    journey: strawberry.ID | None = for_staff(scopes=JOURNEYS)
-    step: strawberry.ID | None = for_staff(scopes=JOURNEYS)
+    """Opaque; deliver each id once."""
+    instance: strawberry.ID | None = for_staff(JOURNEYS)
+    """The id of the journey's instance that sent it."""
+    journey: strawberry.ID | None = for_staff(JOURNEYS)
+    """The key of the journey that sent it."""
+    step: strawberry.ID | None = for_staff(JOURNEYS)
+    """The key of the step that sent it."""
     channel: Channel
-    template: str | None = for_staff(scopes=JOURNEYS)
-    purpose: str = strawberry.field(description="The purpose of consent it is sent under.")
+    """Where it is to be delivered."""
+    template: str | None = for_staff(JOURNEYS)
+    """The name of the text or layout that the channel is to use."""
+    purpose: str
+    """The purpose of consent it is sent under; they consented when it was sent."""
     content: JSON
-    status: str = strawberry.field(description="DUE until a channel has fetched it.")
+    """A JSON object for the template, with the customer's values filled in."""
+    status: str
+    """DUE until a channel has fetched it."""
     created_at: datetime
+    """When the journey sent it."""
     masking_journey: strawberry.Private[Journey | None]
     step_key: strawberry.Private[str]
     """The step that sends it."""
@@ -125,18 +157,25 @@ class Customer:
     def resolve_reference(cls, id: strawberry.ID) -> Self:
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @of_customer("Their active instances, the ended ones (active: false), or both.", JOURNEYS)
+    @of_customer(JOURNEYS)
     async def journeys(
         self, info: Info, active: bool | None = None
     ) -> list[JourneyInstance] | None:
+        """Their journeys as instances: the active ones, the ended ones, or both; the latest entered
+        first, at most 200.
+
+        Args:
+            active: true asks for those that go on, false for those that have ended, null for both.
+        """
         customer = UUID(self.id)
         await info.context.require_own(customer)
         found = await info.context.instances.load((customer, active))
         masking_journeys = await info.context.load_masking_journeys(customer)
         return [JourneyInstance.from_domain(one, masking_journeys.get(one.id)) for one in found]
 
-    @of_customer("The latest messages, newest first.")
-    async def inbox(self, info: Info, first: int = 20) -> list[Message] | None:
+    @of_customer()
+    async def inbox(self, info: Info, first: First = 20) -> list[Message] | None:
+        """What journeys had to say to them, newest first."""
         customer = UUID(self.id)
         await info.context.require_own(customer)
         found = await info.context.inboxes.load((customer, page_size(first)))
@@ -181,43 +220,68 @@ HIDES: Mapping[str, Hide] = {
 """How these fields are masked; all others as `services.chassis.masking` does by default."""
 
 
-@strawberry.type(description="The way from one step to another.")
+@strawberry.type
 class JourneyTransition:
+    """The way from one step to another."""
+
     to: strawberry.ID
-    label: str = strawberry.field(description="When it is taken; empty if always.")
+    """The key of the step it leads to."""
+    label: str
+    """When it is taken, in words or as a condition; empty if always."""
 
 
-@strawberry.type(description="A step of a journey, its transitions, and how busy it is.")
+@strawberry.type
 class JourneyStep:
+    """A step of a journey, its transitions, and how busy it is."""
+
     key: strawberry.ID
+    """Its name in the definition, unique within the journey."""
     name: str
+    """For people; a description of what it does if its author gave none."""
     phase: str | None
+    """Where the customer is in their dealings with the company from this step on; null leaves it as
+    it was.
+    """
     kind: StepKind
-    summary: str = strawberry.field(description="What it does, in words.")
+    """Which of the four things a step can do."""
+    summary: str
+    """What it does, in words."""
     next: list[JourneyTransition]
-    present: int = strawberry.field(description="Instances that are at this step now.")
-    passed: int = strawberry.field(description="Times an instance came to this step.")
+    """Where instances go from here, in the order the conditions are tried; empty for an exit."""
+    present: int
+    """Instances that are at this step now."""
+    passed: int
+    """Times an instance came to this step; one that came twice counts twice."""
 
 
-@strawberry.federation.type(
-    description="A version of a journey as it was published.",
-    policy=STAFF,
-    requires_scopes=[["journeys:read"], ["journeys:write"]],
-)
+@strawberry.federation.type(policy=STAFF, requires_scopes=[["journeys:read"], ["journeys:write"]])
 class JourneyDefinition:
+    """A version of a journey as it was published. It never changes."""
+
     row: strawberry.Private[PublishedJourney]
     journey: strawberry.Private[Journey]
     key: strawberry.ID
+    """The journey's lasting name; publishing it again makes its next version."""
     version: int
+    """1 at first, then one more each time."""
     name: str
+    """For people, one line."""
     description: str
-    current: bool = strawberry.field(description="Whether customers enter this version.")
-    paused: bool = strawberry.field(description="Whether nobody enters for now.")
-    entry: str = strawberry.field(description="Who enters, in words.")
-    exit_when: list[str] = strawberry.field(description="What ends it at any step, in words.")
+    """For people: what it is for. Empty if its author wrote nothing."""
+    current: bool
+    """Whether customers enter this version."""
+    paused: bool
+    """Whether nobody enters for now; active instances go on."""
+    entry: str
+    """Who enters, in words."""
+    exit_when: list[str]
+    """What ends it at any step, in words; empty if only its steps do."""
     yaml: str
+    """The whole document, as its author wrote it."""
     published_at: datetime
+    """When this version was published."""
     published_by: str
+    """The subject of the token or key that published it."""
 
     @classmethod
     async def load(cls, journeys: JourneySet, key: str, version: int | None) -> Self | None:
@@ -243,8 +307,9 @@ class JourneyDefinition:
             yaml=row.source,
         )
 
-    @strawberry.field(description="The steps, in the order written; the first is where one enters.")
+    @strawberry.field
     async def steps(self, info: Info) -> list[JourneyStep]:
+        """The steps, in the order written; the first is where one enters."""
         counts = await info.context.counts.load((self.row.key, self.row.version))
         definition = self.journey.definition
         steps = []
@@ -268,10 +333,14 @@ class JourneyDefinition:
         return steps
 
 
-@strawberry.type(description="Something journeys need, and the journeys that need it.")
+@strawberry.type
 class DataUse:
+    """Something journeys need, and the journeys that need it."""
+
     name: str
+    """The trait, segment, event or whatever the list is of, as conditions write it."""
     journeys: list[strawberry.ID]
+    """Keys of the journeys that read it."""
 
     @classmethod
     def from_uses(cls, uses: DataUses) -> list[Self]:
@@ -281,11 +350,19 @@ class DataUse:
         ]
 
 
-@strawberry.type(description="What the conditions, keys and contents of the current journeys read.")
+@strawberry.type
 class DataMapping:
+    """What the conditions, keys and contents of the current journeys read."""
+
     traits: list[DataUse]
+    """Traits that conditions or contents read."""
     segments: list[DataUse]
-    purposes: list[DataUse] = strawberry.field(description="Consents.")
-    events: list[DataUse] = strawberry.field(description="Those that trigger, or are counted.")
-    properties: list[DataUse] = strawberry.field(description="Of the events that trigger.")
-    journeys: list[DataUse] = strawberry.field(description="Other journeys, whose state is read.")
+    """Segments that let customers in, end an instance, or stand in a condition; by key."""
+    purposes: list[DataUse]
+    """Purposes of consent that messages are sent under or conditions ask for."""
+    events: list[DataUse]
+    """Events that trigger, or are counted."""
+    properties: list[DataUse]
+    """Properties of the events that trigger."""
+    journeys: list[DataUse]
+    """Other journeys, whose state is read."""

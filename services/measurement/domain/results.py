@@ -10,13 +10,18 @@ from services.chassis.errors import RaakError
 
 
 class Dimension(StrEnum):
-    """What results can be grouped by. The values are columns."""
+    """What results can be grouped by."""
 
     ACTION = "action"
+    """The action that was proposed."""
     TREATMENT = "treatment"
+    """The treatment it was shown with, within its action."""
     CHANNEL = "channel"
+    """The channel it was decided for."""
     PLACEMENT = "placement"
+    """The placement it was decided for."""
     DAY = "day"
+    """The UTC day of the decision, also for outcomes of a later day."""
 
 
 @dataclass(frozen=True, slots=True)

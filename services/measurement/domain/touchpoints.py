@@ -15,11 +15,18 @@ from services.measurement.domain.identities import identity_key
 
 
 class TouchpointKind(StrEnum):
+    """What sort of contact a touchpoint is; it says which fields are filled."""
+
     DECISION = "DECISION"
+    """Next best actions were decided on for them."""
     OUTCOME = "OUTCOME"
+    """They reacted to a proposition."""
     MESSAGE = "MESSAGE"
+    """A journey had something to say to them."""
     CAMPAIGN_VISIT = "CAMPAIGN_VISIT"
+    """They came by a link with UTM names or an advertiser's click id."""
     CONVERSION = "CONVERSION"
+    """They did what is a conversion by the settings, such as ordering."""
 
 
 @dataclass(frozen=True, slots=True)

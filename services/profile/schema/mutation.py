@@ -8,11 +8,17 @@ import strawberry
 from services.chassis.errors import RaakError
 from services.chassis.graphql import masking_for
 from services.chassis.principal import Forbidden
+from services.chassis.schema import CustomerRef
 from services.profile.domain.calls import Call
 from services.profile.domain.identities import Identity, parse_identity, sort_by_strength
 from services.profile.domain.spec import Subject
 from services.profile.schema.context import Context
-from services.profile.schema.inputs import ConsentInput, CustomerRef, IdentifyInput, TrackInput
+from services.profile.schema.inputs import (
+    ConsentInput,
+    IdentifyInput,
+    TrackInput,
+    parse_customer,
+)
 from services.profile.schema.types import Customer, Info, Segment
 from services.profile.service.publishing import publish_segments
 from services.profile.service.queries import UnknownCustomerId
@@ -21,49 +27,63 @@ from services.profile.service.recording import RecordedCall, record
 CONSENTS = "consents:write"
 
 
-@strawberry.type(description="What became of an event.")
+@strawberry.type
 class TrackResult:
+    """What became of an event that was tracked."""
+
     customer: Customer
-    duplicate: bool = strawberry.field(description="Its message id was recorded before.")
+    """Whose event it is; another customer than before if it showed that two are one."""
+    duplicate: bool
+    """Whether its message id was recorded before; then nothing was changed."""
 
 
 @strawberry.type
 class Mutation:
-    @strawberry.federation.mutation(
-        description="Say who a customer is; an unknown identity makes a new customer.",
-        requires_scopes=[["customers:write"]],
-    )
+    @strawberry.federation.mutation(requires_scopes=[["customers:write"]])
     async def identify(self, info: Info, input: IdentifyInput) -> Customer:
+        """Say who a customer is; an unknown identity makes a new customer. Answers with the
+        customer, who may be merged from two.
+
+        Args:
+            input: Who it is about, and what is to be known of them.
+        """
         further = [parse_identity(one.type, one.value) for one in input.identities or ()]
         fields = input.event_fields()
         recorded = await _record(info.context, "identify", input.customer, fields, further)
         return Customer.from_id(recorded.customer)
 
-    @strawberry.federation.mutation(
-        description="Record what a customer did; a message id counts once."
-        " Consents in its context need the scope `consents:write`, too.",
-        requires_scopes=[["customers:write"]],
-    )
+    @strawberry.federation.mutation(requires_scopes=[["customers:write"]])
     async def track(self, info: Info, input: TrackInput) -> TrackResult:
+        """Record what a customer did; a message id counts once. Consents in its context need the
+        scope `consents:write`, too.
+
+        Args:
+            input: Who did what, and when.
+        """
         recorded = await _record(info.context, "track", input.customer, input.event_fields())
         return TrackResult(
             customer=Customer.from_id(recorded.customer), duplicate=recorded.is_duplicate
         )
 
-    @strawberry.federation.mutation(
-        description="Record a customer's choice on one purpose; the latest counts.",
-        requires_scopes=[[CONSENTS]],
-    )
+    @strawberry.federation.mutation(requires_scopes=[[CONSENTS]])
     async def set_consent(self, info: Info, input: ConsentInput) -> Customer:
+        """Record a customer's choice on one purpose; the latest counts.
+
+        Args:
+            input: Who chose what, and on which purpose.
+        """
         recorded = await _record(info.context, "consent", input.customer, input.event_fields())
         return Customer.from_id(recorded.customer)
 
-    @strawberry.federation.mutation(
-        description="Put a segment in force, or all under `segments:`; returns the first one."
-        " Customers are recomputed in the background, at the latest when they do something.",
-        requires_scopes=[["segments:write"]],
-    )
+    @strawberry.federation.mutation(requires_scopes=[["segments:write"]])
     async def publish_segment(self, info: Info, yaml: str) -> Segment:
+        """Put a segment in force, or all under `segments:`; returns the first one. Customers are
+        recomputed in the background, at the latest when they do something.
+
+        Args:
+            yaml: One definition (key, name, description, condition), or a list of them. What is
+                wrong is told line by line (`INVALID_DEFINITION`), and nothing is published.
+        """
         context = info.context
         async with context.database.transaction(computes=True) as connection:
             segments = await publish_segments(
@@ -106,7 +126,7 @@ async def _record(
 async def _find_subject(
     context: Context, input: CustomerRef, further: Sequence[Identity]
 ) -> Subject:
-    ref = input.read()
+    ref = parse_customer(input)
     customer = await context.find(ref)
     if isinstance(ref, Identity):
         return Subject(sort_by_strength([ref, *further]))

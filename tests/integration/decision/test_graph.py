@@ -231,7 +231,7 @@ async def test_why_not_names_the_stage_the_condition_and_the_value(replica: Repl
             "DECISION_INVALID_REQUEST",
             "Leave `at` out",
         ),
-        ({"customer": {}}, "INVALID_CUSTOMER_REF", "Pass exactly one"),
+        ({"customer": {}}, "BAD_USER_INPUT", "Pass exactly one"),
         ({"customer": {"id": "17"}}, "INVALID_CUSTOMER_REF", "as the graph returned it"),
         ({"customer": by("telex", "1")}, "INVALID_CUSTOMER_REF", "anonymous_id"),
         ({"customer": by("email", "a\0b@c.d")}, "INVALID_CUSTOMER_REF", "1 to 255"),

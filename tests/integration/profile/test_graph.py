@@ -108,8 +108,8 @@ async def test_nobody_known_by_a_reference_is_null_and_a_mutation_on_an_unknown_
 @pytest.mark.parametrize(
     ("ref", "code"),
     [
-        ({}, "PROFILE_INVALID_REFERENCE"),
-        ({"id": "x", **by("email", "a@b.nl")}, "PROFILE_INVALID_REFERENCE"),
+        ({}, "BAD_USER_INPUT"),
+        ({"id": "x", **by("email", "a@b.nl")}, "BAD_USER_INPUT"),
         ({"id": "x"}, "PROFILE_INVALID_ID"),
         (by("e-mail", "a@b.nl"), "PROFILE_UNKNOWN_IDENTITY_TYPE"),
         (by("email", "nobody"), "PROFILE_INVALID_IDENTITY"),

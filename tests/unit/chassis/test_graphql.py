@@ -10,6 +10,7 @@ import httpx
 import jwt
 import pytest
 import strawberry
+from graphql import GraphQLInputObjectType, GraphQLObjectType, introspection_types
 from strawberry.scalars import JSON
 
 from services.chassis import graphql
@@ -298,3 +299,53 @@ async def test_what_no_json_can_hold_is_masked(client: httpx.AsyncClient) -> Non
 
     assert response.status_code == 500
     assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL"
+
+
+# --- @oneOf -----------------------------------------------------------------------------------
+
+
+@strawberry.input(one_of=True)
+class ByInput:
+    id: strawberry.ID | None = strawberry.UNSET
+    name: str | None = strawberry.UNSET
+
+
+@strawberry.type(name="Query")
+class LoafQuery:
+    @strawberry.field
+    def loaf(self, by: ByInput) -> str:
+        return by.name or f"loaf {by.id}"
+
+
+LOAVES = Schema(query=LoafQuery)
+LOAF = "query ($by: ByInput!) { loaf(by: $by) }"
+
+
+async def test_one_field_of_a_one_of_input_is_enough() -> None:
+    assert await LOAVES.answer(LOAF, {"by": {"id": "1"}}) == {"data": {"loaf": "loaf 1"}}
+    assert await LOAVES.answer('{ loaf(by: {name: "rye"}) }') == {"data": {"loaf": "rye"}}
+
+
+@pytest.mark.parametrize("by", [{}, {"id": None}, {"id": "1", "name": "rye"}])
+async def test_both_or_neither_field_of_a_one_of_input_says_what_to_pass(
+    by: dict[str, Any],
+) -> None:
+    [error] = (await LOAVES.answer(LOAF, {"by": by}))["errors"]
+
+    assert "ByInput" in error["message"]
+    assert error["extensions"] == {
+        "code": "BAD_USER_INPUT",
+        "hint": "Pass exactly one of its fields, which is not null.",
+    }
+
+
+def test_a_schema_leaves_the_introspection_of_all_others_in_its_process_as_it_is() -> None:
+    introspection = introspection_types["__Type"]
+    assert isinstance(introspection, GraphQLObjectType)
+    before = introspection.fields["isOneOf"]
+
+    types = Schema(query=LoafQuery)._schema.type_map
+
+    assert introspection.fields["isOneOf"] is before
+    assert isinstance(types["ByInput"], GraphQLInputObjectType)
+    assert types["ByInput"].is_one_of

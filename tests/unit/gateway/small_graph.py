@@ -36,10 +36,10 @@ class IdentityInput:
     value: str
 
 
-@strawberry.input
+@strawberry.input(one_of=True)
 class CustomerRef:
-    id: strawberry.ID | None = None
-    identity: IdentityInput | None = None
+    id: strawberry.ID | None = strawberry.UNSET
+    identity: IdentityInput | None = strawberry.UNSET
 
 
 @strawberry.input

@@ -190,7 +190,7 @@ async def test_a_graph_with_a_service_nobody_knows_changes_nothing() -> None:
 
 async def test_operations_in_use_are_planned_before_they_are_asked_of_a_new_graph() -> None:
     house = House()
-    asked = [("{ segments }", None), ("{ nextBestActions(customer: {}) }", None)]
+    asked = [("{ segments }", None), ('{ nextBestActions(customer: {id: "1"}) }', None)]
     for text, name in asked:
         house.graph().prepare(GraphQLRequest(text, name), AGENT)
 

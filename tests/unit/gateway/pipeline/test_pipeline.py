@@ -17,7 +17,7 @@ from gateway.pipeline.parse import UnreadableDocument
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.request import GraphQLRequest
 from gateway.supergraph import OperationRefused, compose
-from services.chassis.errors import UnknownOperation
+from services.chassis.errors import InvalidCustomerRef, UnknownOperation
 from services.chassis.graphql_http.request import MutationNotAllowed
 from services.chassis.principal import LOOKUP_POLICY, Forbidden, NotAuthenticated, Principal
 from services.contracts.enums import Role
@@ -452,7 +452,6 @@ BOBS = 'identity: {type: "email", value: "bob@example.com"}'
 
 BY_EMAIL: list[tuple[str, dict[str, Any]]] = [
     (f"{{ customer(ref: {{{BOBS}}}) {{ name }} }}", {}),
-    (f'{{ customer(ref: {{id: "1", {ANNS}}}) {{ name }} }}', {}),
     (f"{{ a: customer(ref: {{{ANNS}}}) {{ name }} b: customer(ref: {{{BOBS}}}) {{ id }} }}", {}),
     (f"{{ ...F }} fragment F on Query {{ customer(ref: {{{BOBS}}}) {{ name }} }}", {}),
     (f"{{ ... on Query {{ ... {{ nextBestActions(customer: {{{BOBS}}}) }} }} }}", {}),
@@ -477,7 +476,6 @@ BY_EMAIL: list[tuple[str, dict[str, Any]]] = [
         *BY_EMAIL,
         ('{ customer(ref: {id: "1"}) { name } }', {}),
         ("query($r: CustomerRef!) { customer(ref: $r) { name } }", {"r": {"id": 1}}),
-        ("query($r: CustomerRef!) { customer(ref: $r) { name } }", {"r": {}}),
     ],
 )
 async def test_an_app_reaches_no_other_customer_however_it_asks(
@@ -489,6 +487,49 @@ async def test_an_app_reaches_no_other_customer_however_it_asks(
         await answer(query, APP, transport=transport, **variables)
 
     assert transport.asked == []
+
+
+BY_VARIABLE = "query($r: CustomerRef!) { customer(ref: $r) { name } }"
+BY_INPUT = "mutation($t: TrackInput!) { track(input: $t) }"
+
+
+@pytest.mark.parametrize("caller", [APP, AGENT])
+@pytest.mark.parametrize(
+    ("query", "variables", "place"),
+    [
+        (f'{{ customer(ref: {{id: "1", {ANNS}}}) {{ name }} }}', {}, "Query.customer(ref:)"),
+        ("{ customer(ref: {}) { name } }", {}, "Query.customer(ref:)"),
+        ("{ customer(ref: {id: null}) { name } }", {}, "Query.customer(ref:)"),
+        (
+            f"query($i: ID!) {{ customer(ref: {{id: $i, {ANNS}}}) {{ name }} }}",
+            {"i": "1"},
+            "Query.customer(ref:)",
+        ),
+        ('mutation { track(input: {customer: {}, event: "e"}) }', {}, "Mutation.track(input:)"),
+        (BY_VARIABLE, {"r": {}}, "$r"),
+        (BY_VARIABLE, {"r": {"id": "1", "identity": ANN}}, "$r"),
+        (BY_VARIABLE, {"r": {"id": None}}, "$r"),
+        (BY_INPUT, {"t": {"customer": {}, "event": "e"}}, "$t"),
+    ],
+)
+async def test_a_customer_that_is_named_twice_or_not_at_all_is_refused_by_place_value_and_remedy(
+    query: str, variables: dict[str, Any], place: str, caller: Principal
+) -> None:
+    transport = InProcess()
+
+    with pytest.raises(InvalidCustomerRef) as refused:
+        await answer(query, caller, transport=transport, **variables)
+
+    assert refused.value.problem.startswith(f"{place} names a customer by ")
+    assert "exactly one" in refused.value.hint
+    assert transport.asked == []
+
+
+async def test_a_reference_of_another_shape_is_left_to_execution_which_says_how() -> None:
+    shapes: list[Any] = ["1", [], {"name": "Ann"}, {"identity": {"type": "email"}}]
+    for wrong in shapes:
+        refused = await answer(BY_VARIABLE, r=wrong)
+        assert refused["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
 
 
 async def test_a_default_that_is_overridden_by_the_own_customer_is_fine() -> None:

@@ -6,11 +6,13 @@ import pytest
 from graphql import GraphQLObjectType, build_schema
 
 from gateway.access.authorization.customer_references import (
+    check_form,
     check_own,
     find_references,
     is_own,
     names_customers,
 )
+from services.chassis.errors import InvalidCustomerRef
 from services.chassis.principal import Forbidden, Principal
 from services.contracts.enums import Role
 from services.contracts.identity import derive_customer_id
@@ -73,7 +75,7 @@ SCHEMA = build_schema("""
 type Query {
   ask(ref: CustomerRef, nested: Outer, many: [[CustomerRef!]], other: Loop, n: Int): Int
 }
-input CustomerRef { id: ID, identity: IdentityInput }
+input CustomerRef @oneOf { id: ID, identity: IdentityInput }
 input IdentityInput { type: String!, value: String! }
 input Outer { inner: Inner!, note: String }
 input Inner { who: CustomerRef, identities: [IdentityInput!] }
@@ -114,3 +116,34 @@ def test_naming_nobody_in_an_optional_argument_is_fine() -> None:
 
     assert not any(list(find_references(None, argument.type)) for argument in ARGUMENTS.values())
     assert not list(find_references(nobody, ARGUMENTS["nested"].type))
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "named"),
+    [
+        ("ref", {}, "nothing"),
+        ("ref", {"id": None}, r"`id` \(null\)"),
+        ("ref", {"id": "1", "identity": None}, r"`id` and `identity` \(null\)"),
+        ("ref", {"id": "1", "identity": EMAIL}, "`id` and `identity`"),
+        ("nested", {"inner": {"who": {}}}, "nothing"),
+        ("many", [[{"id": "1"}], [{}]], "nothing"),
+        ("many", {}, "nothing"),
+    ],
+)
+def test_whoever_is_named_twice_or_not_at_all_is_refused_without_their_address(
+    argument: str, value: object, named: str
+) -> None:
+    with pytest.raises(InvalidCustomerRef, match=rf"\$x names a customer by {named}\.") as refused:
+        check_form("$x", value, ARGUMENTS[argument].type)
+
+    assert "exactly one" in refused.value.hint
+    assert "ann@example.com" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 1, "x", [], {"id": "1"}, {"identity": 1}, {"name": "x"}, {"id": "1", "nam": "x"}],
+)
+def test_a_value_of_another_shape_is_not_judged(value: object) -> None:
+    check_form("$x", value, ARGUMENTS["ref"].type)
+    check_form("$x", {"inner": {"who": value}}, ARGUMENTS["nested"].type)

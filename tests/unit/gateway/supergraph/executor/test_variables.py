@@ -58,10 +58,20 @@ def test_what_is_accepted_graphql_core_accepts_with_the_same_conditions(
         {"filter": {"a": 1, "b": ["x"], "c": [{"a": 2}, None], "d": "GREEN", "e": 1.5}},
         {"filter": {"a": 1, "b": None, "d": None}, "n": None, "ids": ["1"], "on": False},
         {"filter": {"a": 1}, "other": {"not": "declared"}},
+        {"filter": {"a": 1}, "one": {"a": 1}},
+        {"filter": {"a": 1}, "one": None},
     ],
 )
 def test_ordinary_variables_are_accepted_fast(variables: dict[str, Any]) -> None:
     assert INPUTS.accepts(variables)
+
+
+@pytest.mark.parametrize(
+    "one", [{}, {"a": 1, "b": "x"}, {"a": None}, {"a": 1, "b": None}, {"c": 1}]
+)
+def test_one_of_several_means_one_that_is_not_null(one: dict[str, Any]) -> None:
+    assert not INPUTS.accepts({"filter": {"a": 1}, "one": one})
+    assert isinstance(INPUTS.coerce({"filter": {"a": 1}, "one": one}), list)
 
 
 @pytest.mark.parametrize("levels", [100, 300, 5_000])
