@@ -203,6 +203,7 @@ async def test_a_body_that_is_no_manifest_is_refused(
         (OTHER, 403, "FORBIDDEN"),
         (MARKETER, 403, "FORBIDDEN"),
     ],
+    ids=["none", "malformed", "another scope", "another role"],
 )
 async def test_a_key_needs_the_scope(house: House, key: str | None, status: int, code: str) -> None:
     assert (await refusal_of(house, {"a": "{ segments }"}, key=key))[:2] == (status, code)

@@ -291,7 +291,11 @@ async def test_what_a_server_refuses_is_said_with_its_remedy_and_not_waited_for(
         assert remedy in failure.hint
 
 
-@pytest.mark.parametrize("host", [f"127.0.0.1:{free_port()}", "no.such.host.invalid", "/nowhere"])
+@pytest.mark.parametrize(
+    "host",
+    [f"127.0.0.1:{free_port()}", "no.such.host.invalid", "/nowhere"],
+    ids=["a port", "a name", "a folder"],
+)
 async def test_a_server_that_does_not_answer_is_named(host: str) -> None:
     url = f"postgresql:///x?user=ann&host={host}" if "/" in host else f"postgresql://ann@{host}/x"
 
