@@ -53,7 +53,7 @@ from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthentica
 from services.chassis import telemetry
 from services.chassis.background_health import BackgroundHealth
 from services.chassis.database import open_database
-from services.chassis.server import ProcessApp, Work, process_app, supervise
+from services.chassis.server import LEAVING, ProcessApp, Work, process_app, supervise
 
 log = logging.getLogger(__name__)
 
@@ -322,6 +322,8 @@ def _ready(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def ready(request: Request) -> Response:
         reasons = [*access.not_ready(), *health.not_ready()]
+        if request.app.state.is_leaving:
+            reasons.insert(0, LEAVING)
         if stands_still := progress.find_standstill():
             reasons.append(stands_still)
         body: dict[str, Any] = {

@@ -498,9 +498,13 @@ def dead_letters_replay(
 
 
 def _nats(data: Path, url: str) -> str:
+    from gateway.settings import GatewaySettings
     from infra.instance import EmbeddedInstance
 
-    return url or os.environ.get("RAAK_NATS_URL") or EmbeddedInstance.load(data).nats_url
+    settings = GatewaySettings()
+    if not url and "nats_url" in settings.model_fields_set:
+        return settings.nats_url
+    return url or EmbeddedInstance.load(data).nats_url
 
 
 if __name__ == "__main__":

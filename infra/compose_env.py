@@ -1,5 +1,11 @@
-"""What a Compose stack needs in .env: `python -m infra.compose_env` makes the secrets it lacks, and
-`python -m infra.compose_env --pin` pins the images it is built from.
+"""What a Compose stack needs beside its file: secrets, a file each, and images.
+
+`python -m infra.compose_env` makes the secrets that are missing, in the folder `.secrets`;
+`python -m infra.compose_env --pin` writes the images' digests of today into `.env`.
+
+A container is given its own secrets as files, so none is in `docker inspect` or in an environment.
+Its user must be able to read them, so they are open to all, in a folder that is open to its owner
+only.
 """
 
 import re
@@ -10,14 +16,39 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.files import write_whole
+from infra.processes import PROCESSES
 from services.chassis.errors import RaakError
 
 EXAMPLE = Path(__file__).with_name("docker") / "env.example"
+FOLDER = Path(".secrets")
+
+OWN_SECRETS = (
+    *(
+        f"{server}_password{of}"
+        for server in ("postgres", "nats")
+        for of in ("", *(f"_{name}" for name in PROCESSES))
+    ),
+    "key_secret",
+    "write_keys",
+    "claim_secrets",
+    "grafana_password",
+)
+"""The secrets that are random: PostgreSQL's superuser, NATS's operator, the role of each process,
+and what the gateway and profile keep.
+"""
+
+OLDER_NAMES = {
+    "key_secret": "RAAK_KEY_SECRET",
+    "write_keys": "RAAK_WRITE_KEYS",
+    "claim_secrets": "RAAK_CLAIM_SECRETS",
+}
+"""What `.env` called them when secrets were there; the others by their names in capitals."""
 
 IMAGES = {
-    "PYTHON_IMAGE": "python:3.11-slim-bookworm",
+    "PYTHON_IMAGE": "python:3.13-slim-bookworm",
     "POSTGRES_IMAGE": "postgres:18",
-    "NATS_IMAGE": "nats:2.12",
+    "NATS_IMAGE": "nats:2.12-alpine",
+    "CADDY_IMAGE": "caddy:2.10",
     "COLLECTOR_IMAGE": "otel/opentelemetry-collector:0.138.0",
     "JAEGER_IMAGE": "jaegertracing/jaeger:2.11.0",
     "PROMETHEUS_IMAGE": "prom/prometheus:v3.5.0",
@@ -30,24 +61,48 @@ class ImageWithoutDigest(RaakError, code="IMAGE_WITHOUT_DIGEST"):
     """An image cannot be pinned."""
 
 
-def fill_secrets(example: str) -> str:
-    """The example with a random secret wherever it asks for one."""
-    return re.sub(
-        r"^(\w+)=$", lambda wanted: f"{wanted[1]}={secrets.token_urlsafe(32)}", example, flags=re.M
-    )
+def make_secrets(folder: Path, env_file: Path) -> list[str]:
+    """Make the secrets that a folder lacks, or take them over from an older `.env`; gives their
+    names. What is made of them (addresses, NATS's passwords) is written anew each time.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    older = _read(env_file)
+    new = [name for name in OWN_SECRETS if not (folder / name).exists()]
+    for name in new:
+        _write(folder / name, older.get(_older_name(name)) or secrets.token_urlsafe(32))
+    values = {name: (folder / name).read_text().strip() for name in OWN_SECRETS}
+    for name, text in derive(values).items():
+        _write(folder / name, text)
+    return new
 
 
-def write(path: Path) -> list[str]:
-    """Make the file, readable to its owner only, or add what it lacks; the secrets that are new."""
-    before = path.read_text() if path.exists() else None
-    wanted = fill_secrets(EXAMPLE.read_text())
-    known = _variables(before or "")
-    new = {name: value for name, value in _variables(wanted).items() if name not in known}
-    if before is None:
-        write_whole(path, wanted, 0o600)
-    elif new:
-        write_whole(path, before.rstrip("\n") + "\n" + _lines(new), 0o600)
-    return list(new)
+def derive(values: Mapping[str, str]) -> dict[str, str]:
+    """What is made of the secrets, by the name of its file."""
+    found = {
+        "database_server_url": f"postgresql://raak:{values['postgres_password']}@postgres:5432",
+        "nats_url": f"nats://raak:{values['nats_password']}@nats:4222",
+    }
+    for name in PROCESSES:
+        database, nats = values[f"postgres_password_{name}"], values[f"nats_password_{name}"]
+        role = f"raak_{name}"
+        found[f"{name}_database_url"] = f"postgresql://{role}:{database}@postgres:5432/{role}"
+        found[f"{name}_nats_url"] = f"nats://{name}:{nats}@nats:4222"
+    passwords = [name for name in OWN_SECRETS if name.startswith("nats_")]
+    found["nats_passwords.conf"] = "\n".join(f'{n.upper()}: "{values[n]}"' for n in passwords)
+    return found
+
+
+def _older_name(secret: str) -> str:
+    return OLDER_NAMES.get(secret, secret.upper())
+
+
+def _read(env_file: Path) -> dict[str, str]:
+    return _variables(env_file.read_text()) if env_file.exists() else {}
+
+
+def _write(file: Path, text: str) -> None:
+    if not file.exists() or file.read_text() != text:
+        write_whole(file, text, 0o644)
 
 
 def pin(path: Path, digest_of: Callable[[str], str]) -> dict[str, str]:
@@ -85,16 +140,18 @@ def _lines(variables: Mapping[str, str]) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    path = Path(next((one for one in arguments if one != "--pin"), ".env"))
+    env_file = Path(".env")
     if "--pin" in arguments:
         try:
-            pinned = pin(path, pull_digest)
+            pinned = pin(env_file, pull_digest)
         except RaakError as error:
             raise SystemExit(f"{error.code} {error.problem}\n{error.hint}") from None
         print(_lines(pinned), end="")
         return
-    if new := write(path):
-        print(f"Wrote {len(new)} new secrets to {path}.")
+    if new := make_secrets(FOLDER, env_file):
+        print(f"Made {len(new)} secrets in {FOLDER}.")
+        if older := sorted(set(map(_older_name, new)) & _read(env_file).keys()):
+            print(f"They were taken over from {env_file}: delete {', '.join(older)} there.")
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ SUBSCRIPTIONS: Mapping[str, Collection[type[Event]]] = {
     "measurement": of_measurement(Conversions(frozenset(), "EUR")),
 }
 API = "$JS.API"
+PASSWORDS = "../../run/secrets/nats_passwords.conf"
+"""Where Compose puts the passwords: NATS takes every path to be below its own file."""
 
 
 class Permissions(NamedTuple):
@@ -117,7 +119,8 @@ def configuration() -> str:
     passwords = {name: f"$NATS_PASSWORD_{name.upper()}" for name in PROCESSES}
     return (
         "# Written by `make generate`, from what the services publish and subscribe to.\n"
-        'port: 4222\njetstream { store_dir: "/data" }\n'
+        f'include "{PASSWORDS}"\n'
+        'port: 4222\nhttp: "127.0.0.1:8222"\njetstream { store_dir: "/data" }\n'
         + PINGS
         + authorization("$NATS_PASSWORD", format_users(passwords))
     )

@@ -93,7 +93,9 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that awaits the application's `drain`, if any, before connections close."""
+    """A uvicorn server that lets the application `leave` before it listens no more, and `drain`
+    before connections close, where it has these.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -119,13 +121,18 @@ class Server(uvicorn.Server):
                     connection.transport.abort()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop listening, let the application drain, and close what is left."""
+        """Let the application leave, stop listening, let it drain, and close what is left."""
+        if not self.force_exit:
+            await self._let("leave")
         for server in self.servers:
             server.close()
-        drain = self.lifespan.state.get("drain")
-        if drain is not None:
-            await drain()
+        await self._let("drain")
         await super().shutdown(sockets)
+
+    async def _let(self, step: str) -> None:
+        do = self.lifespan.state.get(step)
+        if do is not None:
+            await do()
 
 
 def run_server(app: ASGIApp, settings: ProcessSettings, **options: Any) -> None:

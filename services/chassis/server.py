@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
@@ -45,6 +45,8 @@ from services.contracts.base import Event
 log = logging.getLogger(__name__)
 
 Work = Callable[[], Awaitable[None]]
+
+LEAVING = "The process was told to stop, and answers what still comes."
 
 RESTART_S = 1.0
 """Pause after a failure."""
@@ -277,6 +279,7 @@ def process_app(
         telemetry=FASTAPI_TELEMETRY_OFF,
     )
     app.state.not_ready = _starting
+    app.state.is_leaving = False
     app.add_exception_handler(RaakError, _answer_refusal)
     app.add_exception_handler(Exception, _answer_masked)
     app.add_middleware(RequestObserver)
@@ -298,10 +301,16 @@ def _with_telemetry(
     async def observed(app: ProcessApp) -> AsyncIterator[Any]:
         with _serve_metrics(settings):
             async with lifespan(app) as state:
-                yield state
+                yield {**(state or {}), "leave": partial(_leave, app, settings.leave_s)}
         await asyncio.to_thread(telemetry.end)
 
     return observed
+
+
+async def _leave(app: ProcessApp, seconds: int) -> None:
+    """Answer on for so long, but say that others should be asked."""
+    app.state.is_leaving = True
+    await asyncio.sleep(seconds)
 
 
 @contextmanager
@@ -352,7 +361,7 @@ async def _answer_live() -> dict[str, str]:
 
 
 async def _answer_ready(request: Request) -> JSONResponse:
-    reason = await request.app.state.not_ready()
+    reason = LEAVING if request.app.state.is_leaving else await request.app.state.not_ready()
     if reason is None:
         return JSONResponse({"status": "ready"})
     return JSONResponse({"status": "not ready", "reason": reason}, status_code=503)

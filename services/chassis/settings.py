@@ -119,6 +119,13 @@ class ProcessSettings(BaseSettings):
         description="further names of traits and properties that identify somebody, separated by "
         "commas; shown with the scope identities:read only",
     )
+    leave_s: int = Field(
+        default=0,
+        ge=0,
+        le=300,
+        description="seconds a process that was told to stop answers on, not ready, so that who "
+        "balances the load notices",
+    )
     drain_s: int = Field(
         default=10, ge=0, le=300, description="seconds running requests get to end at shutdown"
     )

@@ -13,10 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
@@ -32,6 +33,8 @@ from services.chassis.errors import RaakError
 PROJECT = Path(__file__).parents[2]
 CUSTOMERS = 2_000
 READY_S = 180
+CLIENTS = 8
+"""How many ask at once while gateways are started anew."""
 DISCOVERY_S = 30
 """The gateway looks replicas up anew every 10 s."""
 
@@ -40,10 +43,7 @@ KILLED = ("profile", "decision", "journey", "measurement", "nats", "postgres")
 QUESTIONS = ("offers", "customer", "action_results")
 """Documents that together ask something of every service."""
 
-FURTHER_SECRETS = {
-    "gateway": {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"},
-    "profile": {"RAAK_CLAIM_SECRETS"},
-}
+FURTHER_SECRETS = {"gateway": {"key_secret", "write_keys"}, "profile": {"claim_secrets"}}
 """What processes know besides their own passwords."""
 
 SETTINGS = {
@@ -59,13 +59,16 @@ SETTINGS = {
 TRESPASS_PROGRAM = """
 import asyncio, os, asyncpg, nats
 
+def address(server):
+    return open(os.environ[f"RAAK_DECISION_{server}_URL_FILE"]).read()
+
 async def main():
     try:
-        await asyncpg.connect(os.environ["RAAK_DECISION_DATABASE_URL"], database="raak_profile")
+        await asyncpg.connect(address("DATABASE"), database="raak_profile")
     except asyncpg.InsufficientPrivilegeError:
         print("PostgreSQL refuses")
     errors = asyncio.Queue()
-    bus = await nats.connect(os.environ["RAAK_DECISION_NATS_URL"], error_cb=errors.put)
+    bus = await nats.connect(address("NATS"), error_cb=errors.put)
     await bus.publish("raak.profile.customer_changed.v1.x", b"{}")
     if "permissions violation" in str(await asyncio.wait_for(errors.get(), 30)).lower():
         print("NATS refuses")
@@ -91,7 +94,7 @@ class ComposeFailed(RaakError):
 class Stack:
     """One Compose project and its secrets."""
 
-    env_file: Path
+    secrets: Path
     env: Mapping[str, str]
 
     @property
@@ -101,9 +104,9 @@ class Stack:
 
     def compose(self, *arguments: str, within_s: int = 900) -> str:
         """Run `docker compose`; raises ComposeFailed with what it said."""
-        command = ["docker", "compose", "--project-name", "raak-test", "--env-file"]
+        command = ["docker", "compose", "--project-name", "raak-test", "--env-file", os.devnull]
         done = subprocess.run(
-            [*command, str(self.env_file), *arguments],
+            [*command, *arguments],
             cwd=PROJECT,
             env={**os.environ, **self.env},
             capture_output=True,
@@ -117,6 +120,9 @@ class Stack:
                 hint="Run it yourself, and look at `docker compose logs`.",
             )
         return done.stdout
+
+    def secret(self, name: str) -> str:
+        return (self.secrets / name).read_text()
 
     def up(self, *options: str) -> None:
         """Bring everything up, and return when all of it is healthy."""
@@ -147,14 +153,18 @@ class Stack:
 def start_stack(console: Console) -> Iterator[Stack]:
     """A fresh stack, taken down with all its data when the block ends."""
     with tempfile.TemporaryDirectory() as folder:
-        env_file = Path(folder) / "env"
-        compose_env.write(env_file)
-        found = dict(re.findall(r"^(\w+)=(.*)$", env_file.read_text(), flags=re.M))
+        secrets = Path(folder) / "secrets"
+        compose_env.make_secrets(secrets, Path(folder) / ".env")
+        found = {"RAAK_SECRETS_FOLDER": str(secrets)}
         for variable, settings in SETTINGS.items():
             path = Path(folder) / variable
             path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
             found[variable] = str(path)
-        stack = Stack(env_file, {**found, "RAAK_GATEWAY_PORT": str(_free_port())})
+        for port in ("RAAK_GATEWAY_PORT", "PROMETHEUS_PORT"):
+            found[port] = str(_free_port())
+        for address in ("RAAK_HTTPS_ADDRESS", "RAAK_HTTP_ADDRESS"):
+            found[address] = f"127.0.0.1:{_free_port()}"
+        stack = Stack(secrets, found)
         try:
             started = time.monotonic()
             stack.up("--build")
@@ -164,7 +174,9 @@ def start_stack(console: Console) -> Iterator[Stack]:
             console.print(_log_tail(stack), markup=False, highlight=False)
             raise
         finally:
-            stack.compose("down", "--volumes", "--remove-orphans", "--timeout", "20")
+            stack.compose(
+                "--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "20"
+            )
             console.print("Taken down, with its volumes.")
 
 
@@ -193,7 +205,7 @@ def run_demo(stack: Stack, console: Console) -> str:
     buyers = cdnow.read(cdnow.fetch(PROJECT / ".raak" / "cdnow"), today, CUSTOMERS)
     session = DemoSession(
         stack.url,
-        stack.env["RAAK_WRITE_KEYS"],
+        stack.secret("write_keys"),
         stack.api_key("the demo's shop", "--scope", "customers:write"),
         stack.token,
         stack.claim,
@@ -238,17 +250,22 @@ def check_access(stack: Stack, console: Console, graph: GraphClient, email: str)
 
 
 def check_separation(stack: Stack, console: Console) -> None:
-    """Each process has its own secrets and settings only, and none is in an argument list."""
-    secrets = {name: value for name, value in stack.env.items() if len(value) >= 40}
+    """Each process has its own secrets and settings only, and none is where it can be listed."""
+    secrets = {name: stack.secret(name) for name in compose_env.OWN_SECRETS}
     for process in PROCESSES:
-        own = {f"POSTGRES_PASSWORD_{process.upper()}", f"NATS_PASSWORD_{process.upper()}"}
-        environment = stack.inside(process, "env")
-        known = {name for name, value in secrets.items() if value in environment}
+        own = {f"postgres_password_{process}", f"nats_password_{process}"}
+        files = stack.inside(process, "sh", "-c", "cat /run/secrets/*")
+        known = {name for name, value in secrets.items() if value in files}
         _expect(known, own | FURTHER_SECRETS.get(process, set()))
+        environment = stack.inside(process, "env")
         _expect("RAAK_PROFILE_SCAN_LIMIT=1234" in environment, True)
         _expect("RAAK_GATEWAY_TOKEN_AUDIENCE" in environment, process == "gateway")
-    arguments = stack.compose("top")
-    _expect([name for name, value in secrets.items() if value in arguments], [])
+    containers = stack.compose("ps", "--all", "--quiet").split()
+    inspected = subprocess.run(
+        ["docker", "inspect", *containers], capture_output=True, text=True, check=True
+    )
+    said = stack.compose("top") + inspected.stdout
+    _expect([name for name, value in secrets.items() if value in said], [])
     _expect(
         stack.inside("decision", "python", "-c", TRESPASS_PROGRAM).splitlines(),
         ["PostgreSQL refuses", "NATS refuses"],
@@ -319,6 +336,60 @@ def rehearse_backup(
         lambda: f"The customer is not what it was: {str(query(graph, 'customer', email))[:800]}",
     )
     console.print("PostgreSQL and NATS lost their data, and everything is what it was.")
+
+
+def restart_gateways(stack: Stack, console: Console, email: str) -> None:
+    """Start two gateways anew, one after the other, while clients ask: not one is refused."""
+    stack.compose("--profile", "tls", "up", "--detach", "--wait", "--no-recreate")
+    address = f"https://localhost:{stack.env['RAAK_HTTPS_ADDRESS'].rpartition(':')[2]}/graphql"
+    headers = {"Authorization": f"Bearer {stack.token('admin', 'rolling restart', '')}"}
+    somebody = {"identity": {"type": "email", "value": email}}
+    body = {"query": demo.document("customer"), "variables": {"ref": somebody}}
+    is_over, failures, answered = Event(), [], [0] * CLIENTS
+
+    def ask(number: int) -> None:
+        with httpx.Client(verify=False, timeout=30, trust_env=False, headers=headers) as client:
+            while not is_over.is_set():
+                try:
+                    answer = client.post(address, json=body)
+                    if answer.status_code == 200 and "errors" not in answer.json():
+                        answered[number] += 1
+                    else:
+                        failures.append(f"{answer.status_code} {answer.text[:200]}")
+                except httpx.HTTPError as error:
+                    failures.append(repr(error))
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for number in range(CLIENTS):
+            pool.submit(ask, number)
+        try:
+            for gateway in ("gateway-2", "gateway"):
+                recreate = ("up", "--detach", "--wait", "--no-deps", "--force-recreate", gateway)
+                stack.compose("--profile", "tls", *recreate)
+        finally:
+            is_over.set()
+    console.print(f"Two gateways were started anew: {sum(answered)} answered, {failures} failed.")
+    _expect(failures[:3], [])
+
+
+def observe(stack: Stack, console: Console) -> None:
+    """Prometheus takes the rules, and reads every process."""
+    stack.compose("--profile", "observe", "up", "--detach", "--no-recreate", "prometheus")
+    stack.inside("prometheus", "promtool", "check", "rules", "/etc/prometheus/alerts.yml")
+    address = f"http://127.0.0.1:{stack.env['PROMETHEUS_PORT']}/api/v1/targets"
+
+    def list_up() -> set[str]:
+        with suppress(httpx.HTTPError, ValueError):
+            targets = httpx.get(address, timeout=10, trust_env=False).json()["data"][
+                "activeTargets"
+            ]
+            return {one["labels"]["job"] for one in targets if one["health"] == "up"}
+        return set()
+
+    _wait_until(
+        lambda: list_up() == set(PROCESSES), READY_S, lambda: f"Prometheus reads {list_up()} only."
+    )
+    console.print("Prometheus takes the rules, and reads every process.")
 
 
 def scale_decision(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
@@ -432,6 +503,8 @@ def main() -> None:
             check_audit_log(running, console)
             with tempfile.TemporaryDirectory() as folder:
                 rehearse_backup(running, console, graph, email, Path(folder))
+            observe(running, console)
+            restart_gateways(running, console, email)
             scale_decision(running, console, graph, email)
             show_processes(running, console)
             kill_one_at_a_time(running, console, graph, email)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra import compose_env
+from infra import compose_env, nats_users
 from infra.processes import PROCESS_SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +185,11 @@ def test_a_container_may_do_nothing_it_need_not(name: str) -> None:
     assert container["read_only"] is True
     assert container["cap_drop"] == ["ALL"]
     assert container["security_opt"] == ["no-new-privileges:true"]
-    assert ("cap_add" in container) == (name == "postgres")
+    assert ("cap_add" in container) == (name in ("postgres", "caddy"))
+    assert container["init"] is True
+    assert container["pids_limit"]
+    assert container["mem_limit"]
+    assert container["logging"]["options"]["max-size"]
     assert "container_name" not in container
 
 
@@ -193,11 +197,13 @@ def test_only_the_gateway_is_published_and_on_this_machine_only() -> None:
     """Beside what an operator starts to look at it all."""
     published = {name: c["ports"] for name, c in COMPOSE["services"].items() if "ports" in c}
 
-    assert published.keys() == {"gateway", "prometheus", "grafana"}
-    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert published.keys() == {"gateway", "caddy", "prometheus", "grafana"}
+    here = re.compile(r"(\$\{\w+:-)?127\.0\.0\.1:")
+    assert all(here.match(port) for ports in published.values() for port in ports)
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name, container in COMPOSE["services"].items():
-        networks = ["inside", "outside"] if name in published else ["inside"]
+        goes_out = name in published or name == "gateway-2"  # it asks issuers for their keys
+        networks = ["inside", "outside"] if goes_out else ["inside"]
         assert container["networks"] == networks
 
 
@@ -206,7 +212,8 @@ def test_only_the_gateway_can_read_the_key_that_signs() -> None:
         mounted = COMPOSE["services"][name].get("volumes", [])
         return {volume.partition(":")[0] for volume in mounted if volume.endswith(":ro")}
 
-    assert reads("gateway") == {"signing-key", "${RAAK_CONFIG_FOLDER"}
+    for gateway in ("gateway", "gateway-2"):
+        assert reads(gateway) == {"signing-key", "${RAAK_CONFIG_FOLDER"}
     assert all(reads(service) == {"verify-key"} for service in SERVICES)
     written = {
         name
@@ -222,46 +229,61 @@ def test_every_variable_of_a_container_is_a_setting_of_its_process() -> None:
         given = COMPOSE["services"][settings.process]["environment"]
         own, shared = f"RAAK_{settings.process.upper()}_", "RAAK_"
         fields = {name.upper() for name in settings.model_fields}
+        fields |= {f"{n.upper()}_FILE" for n, f in settings.model_fields.items() if not f.repr}
         for variable in given:
             assert variable.removeprefix(own).removeprefix(shared) in fields, variable
 
 
-def secrets_of(part: object) -> set[str]:
-    """The secrets that a part of the Compose file is given."""
-    return set(re.findall(r"\$\{(\w+):\?", yaml.safe_dump(part, width=10_000)))
+DERIVED = compose_env.derive(dict.fromkeys(compose_env.OWN_SECRETS, "s" * 40))
 
 
 def test_every_container_is_given_its_own_secrets_only() -> None:
-    known = {name: secrets_of(container) for name, container in COMPOSE["services"].items()}
+    given = {name: set(c.get("secrets", ())) for name, c in COMPOSE["services"].items()}
     processes = (*SERVICES, "gateway")
-    of_postgres = {f"POSTGRES_PASSWORD_{name.upper()}" for name in processes}
-    of_nats = {f"NATS_PASSWORD_{name.upper()}" for name in processes}
+    of_databases = {f"{name}_database_url" for name in processes} | {"database_server_url"}
+    further = {"gateway": {"key_secret", "write_keys"}, "profile": {"claim_secrets"}}
 
-    further = {
-        "gateway": {"RAAK_KEY_SECRET", "RAAK_WRITE_KEYS"},
-        "profile": {"RAAK_CLAIM_SECRETS"},
-    }
     for name in processes:
-        own = {f"POSTGRES_PASSWORD_{name.upper()}", f"NATS_PASSWORD_{name.upper()}"}
-        assert known.pop(name) == own | further.get(name, set())
-    assert known == {
-        "postgres": {"POSTGRES_PASSWORD"},
-        "nats": {"NATS_PASSWORD", *of_nats},
-        "keys": set(),
-        "migrate": {"POSTGRES_PASSWORD", *of_postgres},
-        "operator": {"POSTGRES_PASSWORD", "NATS_PASSWORD", *of_postgres},
-        "grafana": {"GRAFANA_PASSWORD"},
-        "collector": set(),
-        "jaeger": set(),
-        "prometheus": set(),
-        "backup": {"POSTGRES_PASSWORD", *of_postgres, *set().union(*further.values())},
+        own = {f"{name}_database_url", f"{name}_nats_url"}
+        assert given.pop(name) == own | further.get(name, set())
+    assert given.pop("gateway-2") == set(COMPOSE["services"]["gateway"]["secrets"])
+    assert {name: secrets for name, secrets in given.items() if secrets} == {
+        "postgres": {"postgres_password"},
+        "nats": {"nats_passwords.conf"},
+        "migrate": of_databases,
+        "operator": {"nats_url", *of_databases},
+        "backup": {*of_databases, *set().union(*further.values())},
+        "grafana": {"grafana_password"},
     }
 
 
-def test_no_secret_is_in_an_argument_of_a_container() -> None:
+def test_every_secret_is_a_file_that_is_made() -> None:
+    files = {name: one["file"].partition("}/")[2] for name, one in COMPOSE["secrets"].items()}
+
+    assert all(name == file for name, file in files.items())
+    assert files.keys() <= {*compose_env.OWN_SECRETS, *DERIVED}
+
+
+def test_a_file_of_a_secret_is_read_by_the_container_that_is_given_it() -> None:
     for name, container in COMPOSE["services"].items():
-        said = [container.get(key) for key in ("command", "entrypoint", "healthcheck", "build")]
-        assert secrets_of(said) == set(), name
+        said = yaml.safe_dump([container.get("environment"), container.get("command")])
+        read = set(re.findall(r"/run/secrets/([\w.]+)", said))
+        if name == "nats":
+            read = {"nats_passwords.conf"}
+            assert nats_users.PASSWORDS.endswith("/run/secrets/nats_passwords.conf")
+        assert read == set(container.get("secrets", ())), name
+
+
+def test_no_container_is_told_a_secret_but_by_a_file() -> None:
+    """Neither `docker inspect` nor a list of processes shows one."""
+    for name, container in COMPOSE["services"].items():
+        told = yaml.safe_dump({key: value for key, value in container.items() if key != "secrets"})
+        assert not re.search(r"\$\{\w*(PASSWORD|SECRET(?!S_FOLDER)|KEYS)\b", told), name
+        for variable in container.get("environment", ()):
+            is_secret = re.search(
+                "PASSWORD|SECRET|WRITE_KEYS|DATABASE_URL|SERVER_URL|NATS_URL", variable
+            )
+            assert not is_secret or variable.endswith("_FILE"), f"{name}: {variable}"
 
 
 def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() -> None:
@@ -275,12 +297,13 @@ def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() 
 
 def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
     fixed = {"RAAK_MODE", "RAAK_HOST", "RAAK_PORT", "RAAK_METRICS_PORT", "RAAK_VERIFY_KEY_FILE"}
-    gateways = {"SIGNING_KEY_FILE", "TOKEN_SIGNING_KEY_FILE", "KEY_SECRET", "WRITE_KEYS"}
-    fixed |= {f"RAAK_GATEWAY_{name}" for name in gateways} | {"RAAK_PROFILE_CLAIM_SECRETS"}
+    gateways = {"SIGNING_KEY_FILE", "TOKEN_SIGNING_KEY_FILE", "KEY_SECRET_FILE", "WRITE_KEYS_FILE"}
+    fixed |= {f"RAAK_GATEWAY_{name}" for name in gateways} | {"RAAK_PROFILE_CLAIM_SECRETS_FILE"}
+    fixed.add("RAAK_LEAVE_S")  # it needs a proxy to be of use, and harms nobody
     fixed |= {f"RAAK_GATEWAY_{service.upper()}_URL" for service in SERVICES}
 
     for name in (*SERVICES, "gateway"):
-        own = {f"RAAK_{name.upper()}_DATABASE_URL", f"RAAK_{name.upper()}_NATS_URL"}
+        own = {f"RAAK_{name.upper()}_{which}_URL_FILE" for which in ("DATABASE", "NATS")}
         assert set(COMPOSE["services"][name]["environment"]) - fixed == own
 
 
@@ -294,46 +317,43 @@ def test_images_are_variables_that_can_be_pinned() -> None:
     )
 
 
-def test_compose_has_no_secret_of_its_own_and_the_example_asks_for_all() -> None:
+def test_the_example_says_all_that_may_be_said_and_no_secret() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     example = compose_env.EXAMPLE.read_text()
-    wanted = set(re.findall(r"\$\{(\w+):\?", text))
-    optional = set(re.findall(r"\$\{(\w+):-", text))
 
-    assert wanted == set(re.findall(r"^(\w+)=$", example, flags=re.M))
-    assert optional <= set(re.findall(r"^#(\w+)=", example, flags=re.M))
-    assert not [name for name in optional if re.search("PASSWORD|SECRET|WRITE_KEY", name)]
+    assert set(re.findall(r"\$\{(\w+)", text)) <= set(re.findall(r"^#(\w+)=", example, flags=re.M))
+    assert not re.search(r"^\w+=", example, flags=re.M)
 
 
-def test_an_environment_file_is_made_once_with_secrets_that_differ(tmp_path: Path) -> None:
-    path = tmp_path / ".env"
+def test_secrets_are_made_once_and_differ(tmp_path: Path) -> None:
+    folder = tmp_path / "secrets"
 
-    assert compose_env.write(path)
-    first = path.read_text()
-    assert not compose_env.write(path)
+    made = compose_env.make_secrets(folder, tmp_path / ".env")
+    first = {file.name: file.read_text() for file in folder.iterdir()}
+    assert compose_env.make_secrets(folder, tmp_path / ".env") == []
 
-    assert path.read_text() == first
-    assert path.stat().st_mode & 0o777 == 0o600
-    secrets = re.findall(r"^\w+=(.+)$", first, flags=re.M)
-    assert len(secrets) == len(set(secrets)) == 16
+    assert {file.name: file.read_text() for file in folder.iterdir()} == first
+    assert first.keys() == {*compose_env.OWN_SECRETS, *DERIVED}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    secrets = [first[name] for name in made]
+    assert len(secrets) == len(set(secrets)) == len(compose_env.OWN_SECRETS)
     assert all(re.fullmatch(r"[\w-]{40,}", secret) for secret in secrets)
+    assert first["postgres_password_profile"] in first["profile_database_url"]
+    assert first["nats_password_profile"] in first["nats_passwords.conf"]
 
 
-def test_an_environment_file_gets_what_it_lacks_and_keeps_the_rest(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / ".env"
-    older = "POSTGRES_PASSWORD=p\nNATS_PASSWORD=n\nRAAK_KEY_SECRET=k\nRAAK_WRITE_KEYS=w\n"
-    path.write_text(older + "RAAK_CORS_ORIGINS=https://shop.example")
+def test_secrets_of_an_older_env_are_taken_over(tmp_path: Path) -> None:
+    older = tmp_path / ".env"
+    older.write_text("POSTGRES_PASSWORD_PROFILE=p\nRAAK_KEY_SECRET=k\nRAAK_WRITE_KEYS=v,w\n")
 
-    new = compose_env.write(path)
+    compose_env.make_secrets(tmp_path / "secrets", older)
 
-    text = path.read_text()
-    assert text.startswith(older + "RAAK_CORS_ORIGINS=https://shop.example\n")
-    assert len(new) == 12
-    assert "NATS_PASSWORD_GATEWAY" in new
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert compose_env.write(path) == []
+    def read(name: str) -> str:
+        return (tmp_path / "secrets" / name).read_text()
+
+    assert (read("key_secret"), read("write_keys")) == ("k", "v,w")
+    assert read("profile_database_url") == "postgresql://raak_profile:p@postgres:5432/raak_profile"
+    assert len(read("claim_secrets")) >= 40
 
 
 def test_images_are_pinned_to_the_digests_they_have_now(tmp_path: Path) -> None:
