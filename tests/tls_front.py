@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread
 
 TLS_REQUEST = bytes.fromhex("0000000804d2162f")
@@ -19,16 +19,21 @@ def serve_tls(port: int, target: int, context: ssl.SSLContext) -> Iterator[None]
     thread.start()
 
     async def accept(reader: StreamReader, writer: StreamWriter) -> None:
+        writers = [writer]
         try:
             if await reader.readexactly(len(TLS_REQUEST)) == TLS_REQUEST:
                 writer.write(b"S")
                 await writer.start_tls(context)
                 there, back = await asyncio.open_connection("127.0.0.1", target)
+                writers.append(back)
                 await asyncio.gather(_pass_on(reader, back), _pass_on(there, writer))
         except (OSError, EOFError):
             pass  # a client that does not trust us
         finally:
-            writer.close()
+            for one in writers:
+                one.close()
+                with suppress(OSError):
+                    await one.wait_closed()
 
     server = asyncio.run_coroutine_threadsafe(
         asyncio.start_server(accept, "127.0.0.1", port), loop

@@ -185,7 +185,7 @@ async def test_one_whose_traits_are_too_deep_can_withdraw_their_consent(profile:
 NULLS = """
 mutation {
   identify(input: {
-    customer: {id: null, identity: {type: "user_id", value: "u"}}, identities: null,
+    customer: {identity: {type: "user_id", value: "u"}}, identities: null,
     traits: null, kind: null, context: null, source: null, lawfulBasis: null, at: null,
     messageId: null
   }) { id }
