@@ -109,8 +109,7 @@ def migrate() -> None:
     with the owners' in RAAK_<PROCESS>_MIGRATION_DATABASE_URL, the processes may change no table.
     """
     from infra import standalone
-    from infra.databases import databases_from_environment
-    from services.chassis.database_address import DatabaseAddress
+    from infra.databases import administrator_from_environment, databases_from_environment
 
     databases = databases_from_environment()
     if databases is None:
@@ -118,10 +117,7 @@ def migrate() -> None:
             "Set RAAK_DATABASE_SERVER_URL to the PostgreSQL server, or RAAK_<PROCESS>_DATABASE_URL"
             " for each process."
         )
-    variable = "RAAK_DATABASE_SERVER_URL"
-    server = os.environ.get(variable)
-    administrator = DatabaseAddress.parse(server, variable) if server else None
-    asyncio.run(standalone.migrate_all(databases, administrator))
+    asyncio.run(standalone.migrate_all(databases, administrator_from_environment()))
 
 
 @app.command()

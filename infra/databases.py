@@ -77,6 +77,14 @@ def databases_from_environment(
     return found
 
 
+def administrator_from_environment() -> DatabaseAddress | None:
+    """Who may make databases and roles, as RAAK_DATABASE_SERVER_URL or its file says."""
+    settings = PROCESS_SETTINGS["gateway"]()
+    if "database_server_url" not in settings.model_fields_set:
+        return None
+    return DatabaseAddress.parse(settings.database_server_url, "RAAK_DATABASE_SERVER_URL")
+
+
 def find_databases(data: Path, processes: Sequence[str] = PROCESSES) -> list[ProcessDatabase]:
     """Those of the environment, else of the instance in a folder; raises NoInstance."""
     found = databases_from_environment(processes)

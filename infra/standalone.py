@@ -48,6 +48,7 @@ def serve(
         if prepare:
             prepare()
         if is_lasting:
+            report("Serving until Ctrl-C.")
             nats = next(process for process in processes if process.name == "nats")
             probes = [NatsStoreProbe(nats, instance.nats_url)]
             Supervisor(processes, report, probes).run()

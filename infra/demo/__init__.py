@@ -5,8 +5,10 @@ remote one.
 """
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Console
 
@@ -70,6 +72,33 @@ def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> No
     )
     console.print(f"  {published['registered']} documents; in production nothing else is answered")
     run_scenarios(session, buyers)
+    show_next_steps(session, DemoCustomers.from_buyers(buyers, now).loyal)
+
+
+def show_next_steps(session: DemoSession, customer: Buyer) -> None:
+    """Say what to try now, with a token to copy."""
+    token, command = session.token("agent", "demo", ""), Path(sys.argv[0])
+    raak = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    question = '{ customer(ref: {identity: {type: \\"email\\", value: \\"%s\\"}}) { segments } }'
+    session.announce("What now")
+    lines = (
+        f"Open {session.url}/graphql: the explorer, with examples and a token for you.",
+        "A token of an agent, good for 12 hours:",
+        "",
+        f"TOKEN={token}",
+        "",
+        "Ask who the loyal customer above is; see how a query is split between the services;",
+        "change an offer in examples/records/catalogue.yaml and publish it:",
+        "",
+        f'curl -s {session.url}/graphql -H "Authorization: Bearer $TOKEN" \\',
+        "  -H 'Content-Type: application/json' \\",
+        f"""  -d '{{"query": "{question % customer.email}"}}'""",
+        f"{raak} plan examples/records/operations/customer.graphql",
+        f"{raak} apply examples/records",
+        "",
+    )
+    for line in lines:
+        session.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def run_scenarios(session: DemoSession, buyers: Sequence[Buyer]) -> None:
