@@ -12,7 +12,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from infra.files import write_whole
@@ -21,6 +21,7 @@ from services.chassis.errors import RaakError
 
 EXAMPLE = Path(__file__).with_name("docker") / "env.example"
 FOLDER = Path(".secrets")
+SETTINGS_FILES = (Path("raak.env"), Path("raak-gateway.env"))
 
 OWN_SECRETS = (
     *(
@@ -55,6 +56,10 @@ IMAGES = {
     "GRAFANA_IMAGE": "grafana/grafana:12.2.0",
 }
 """The images we build from and run, by the variables that name them."""
+
+
+class SettingRepeated(RaakError, code="SETTING_REPEATED"):
+    """A file of settings says one of them twice."""
 
 
 class ImageWithoutDigest(RaakError, code="IMAGE_WITHOUT_DIGEST"):
@@ -139,14 +144,33 @@ def _lines(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in variables.items())
 
 
+def check_settings(files: Sequence[Path]) -> None:
+    """Raise SettingRepeated for a file that says something twice: Compose would take the last."""
+    for file in files:
+        lines = file.read_text().splitlines() if file.exists() else []
+        names = [re.match(r"\s*(\w+)\s*=", line) for line in lines]
+        seen: dict[str, int] = {}
+        for number, found in enumerate(names, 1):
+            if found and found[1] in seen:
+                raise SettingRepeated(
+                    f"{file}:{number} sets {found[1]}, which line {seen[found[1]]} has set.",
+                    hint="Keep the one that is meant.",
+                )
+            if found:
+                seen[found[1]] = number
+
+
 def main(arguments: list[str]) -> None:
-    env_file = Path(".env")
-    if "--pin" in arguments:
-        try:
-            pinned = pin(env_file, pull_digest)
-        except RaakError as error:
-            raise SystemExit(f"{error.code} {error.problem}\n{error.hint}") from None
-        print(_lines(pinned), end="")
+    try:
+        _run(Path(".env"), is_pinning="--pin" in arguments)
+    except RaakError as error:
+        raise SystemExit(f"{error.code} {error.problem}\n{error.hint}") from None
+
+
+def _run(env_file: Path, *, is_pinning: bool) -> None:
+    check_settings([env_file, *SETTINGS_FILES])
+    if is_pinning:
+        print(_lines(pin(env_file, pull_digest)), end="")
         return
     if new := make_secrets(FOLDER, env_file):
         print(f"Made {len(new)} secrets in {FOLDER}.")

@@ -356,6 +356,21 @@ def test_secrets_of_an_older_env_are_taken_over(tmp_path: Path) -> None:
     assert len(read("claim_secrets")) >= 40
 
 
+def test_a_settings_file_that_says_something_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "raak.env"
+    file.write_text(
+        "RAAK_LOG_LEVEL=INFO\n# RAAK_DRAIN_S=9\nRAAK_DRAIN_S=10\nRAAK_LOG_LEVEL=DEBUG\n"
+    )
+
+    with pytest.raises(
+        compose_env.SettingRepeated, match=r"raak.env:4 sets RAAK_LOG_LEVEL.*line 1"
+    ):
+        compose_env.check_settings([tmp_path / "none.env", file])
+
+    file.write_text("RAAK_LOG_LEVEL=INFO\n#RAAK_LOG_LEVEL=DEBUG\n")
+    compose_env.check_settings([file])
+
+
 def test_images_are_pinned_to_the_digests_they_have_now(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("POSTGRES_PASSWORD=p\nNATS_IMAGE=nats:2.12@sha256:old\n")
