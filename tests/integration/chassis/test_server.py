@@ -269,6 +269,33 @@ async def test_a_request_under_way_at_the_end_is_still_answered(
         assert child.returncode in (0, -signal.SIGTERM)
 
 
+async def test_a_process_that_leaves_answers_on_and_says_that_others_should_be_asked(
+    database_url: str, nats_url: str, key_files: tuple[Path, Path]
+) -> None:
+    port = str(free_port())
+    settings = {"database_url": database_url, "nats_url": nats_url, "port": port, "leave_s": "300"}
+    async with (
+        process(verify_key_file=str(key_files[1]), **settings) as child,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+
+        async def is_ready() -> bool:
+            with suppress(httpx.TransportError):
+                return (await client.get("/health/ready")).status_code == 200
+            return False
+
+        async def is_leaving() -> bool:
+            return not await is_ready()
+
+        await until(is_ready)
+        child.send_signal(signal.SIGTERM)
+        await until(is_leaving)
+
+        assert (await client.get("/health/ready")).json()["reason"] == server.LEAVING
+        async with httpx.AsyncClient() as new:  # on a connection of its own
+            assert (await new.get(f"http://127.0.0.1:{port}/health/live")).status_code == 200
+
+
 async def test_a_process_that_cannot_start_says_why_in_one_line() -> None:
     async with process(port=str(free_port())) as child, asyncio.timeout(30):
         _, output = await child.communicate()
