@@ -45,7 +45,7 @@ class DatabaseSync:
         return "API keys and registered operations have not been read yet."
 
     async def run(self) -> None:
-        """Keep both until cancelled; raises what `chassis.database.AWAY` names."""
+        """Keep both until cancelled; raises what `chassis.database.OUTAGE_ERRORS` names."""
         async with open_database(
             self._url,
             connections=CONNECTIONS,

@@ -25,7 +25,7 @@ from infra.backup_folder import (
 from infra.databases import ProcessDatabase, databases_from_environment, databases_from_urls
 from infra.instance import EmbeddedInstance
 from infra.processes import PROCESS_SETTINGS
-from services.chassis.database import Connection, is_away, translate_outages
+from services.chassis.database import Connection, is_outage, translate_outages
 from services.chassis.database_address import quote_name
 from services.chassis.migrations import MIGRATION_LOCK, connect, explain_refusals
 
@@ -161,7 +161,7 @@ async def _begin_snapshots(
             return_exceptions=True,
         )
         for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not is_away(outcome):
+            if isinstance(outcome, BaseException) and not is_outage(outcome):
                 raise outcome
         if any(outcomes):
             return False

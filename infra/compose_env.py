@@ -149,15 +149,14 @@ def check_settings(files: Sequence[Path]) -> None:
     for file in files:
         lines = file.read_text().splitlines() if file.exists() else []
         names = [re.match(r"\s*(\w+)\s*=", line) for line in lines]
-        seen: dict[str, int] = {}
+        first_lines: dict[str, int] = {}
         for number, found in enumerate(names, 1):
-            if found and found[1] in seen:
+            first = first_lines.setdefault(found[1], number) if found else number
+            if found and first != number:
                 raise SettingRepeated(
-                    f"{file}:{number} sets {found[1]}, which line {seen[found[1]]} has set.",
+                    f"{file}:{number} sets {found[1]}, which line {first} has set.",
                     hint="Keep the one that is meant.",
                 )
-            if found:
-                seen[found[1]] = number
 
 
 def main(arguments: list[str]) -> None:

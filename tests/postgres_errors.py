@@ -18,8 +18,8 @@ def _known() -> list[type[asyncpg.PostgresError]]:
     ]
 
 
-AWAY = [one for one in _known() if one.sqlstate.startswith(NOT_CONNECTED + NOT_NOW)]
-AT_FAULT = [one for one in _known() if one not in AWAY]
+OUTAGE_ERRORS = [one for one in _known() if one.sqlstate.startswith(NOT_CONNECTED + NOT_NOW)]
+AT_FAULT = [one for one in _known() if one not in OUTAGE_ERRORS]
 
 
 def raised(kind: type[asyncpg.PostgresError]) -> asyncpg.PostgresError:

@@ -8,7 +8,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.graphql_http.compression import accepts_gzip, compress
-from services.chassis.bodies import headers_of
+from services.chassis.bodies import read_headers
 from services.chassis.graphql_http.response import HttpResponse
 
 PAGE = Path(__file__).parent / "page"
@@ -46,7 +46,7 @@ class PageFiles:
         """The endpoint, with the page for a browser that asks for one."""
 
         async def respond(scope: Scope, receive: Receive, send: Send) -> None:
-            headers = headers_of(scope)
+            headers = read_headers(scope)
             if scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
                 policy = [(b"content-security-policy", POLICY)]
                 await HttpResponse(200, self._page, "text/html", policy).send(send)
@@ -72,7 +72,7 @@ class _File:
         is_current = scope["query_string"] == self._version
         headers = [(b"vary", b"Accept-Encoding"), *([KEEP] if is_current else [])]
         response = HttpResponse(200, self._content, self._media_type, headers)
-        if accepts_gzip(headers_of(scope).get("accept-encoding", "")):
+        if accepts_gzip(read_headers(scope).get("accept-encoding", "")):
             await compress(response)
         await response.send(send)
 

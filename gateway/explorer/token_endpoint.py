@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gateway.access.authentication.caller_tokens import InvalidTokenRequest, issue_token
-from services.chassis.bodies import BodyLimits, headers_of
+from services.chassis.bodies import BodyLimits, read_headers
 from services.chassis.errors import RaakError, nearest
 from services.chassis.graphql_http.request import read_request
 from services.contracts.enums import Role
@@ -62,7 +62,7 @@ class TokenEndpoint:
         return [Route(PATH, self._respond, methods=["POST"])]
 
     async def _respond(self, request: Request) -> Response:
-        headers = headers_of(request.scope)
+        headers = read_headers(request.scope)
         self._check_peer(request.client.host if request.client else "", headers)
         check_page(headers)
         value = await read_request(request.scope, request.receive, headers, self._limits)

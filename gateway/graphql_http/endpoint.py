@@ -18,7 +18,7 @@ from gateway.graphql_http.settings import EndpointSettings
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.prepare import PreparedOperation
 from services.chassis import telemetry
-from services.chassis.bodies import headers_of
+from services.chassis.bodies import read_headers
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.media_types import negotiate_media_type
 from services.chassis.graphql_http.request import MalformedRequest, read_parameters
@@ -59,7 +59,7 @@ class GraphQLOverHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        response = await self._respond(scope, receive, headers_of(scope))
+        response = await self._respond(scope, receive, read_headers(scope))
         await response.send(send)
 
     async def _respond(

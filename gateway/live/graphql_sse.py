@@ -25,7 +25,7 @@ from gateway.live.connections import (
 from gateway.live.operation_stream import OperationStream, OperationStreams, format_failure
 from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
 from gateway.live.settings import LiveSettings
-from services.chassis.bodies import headers_of
+from services.chassis.bodies import read_headers
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.media_types import LEGACY, MODERN, choose_media_type
 from services.chassis.graphql_http.request import JSON, read_parameters
@@ -84,7 +84,7 @@ class GraphQLOverSse:
             await self.over_http(scope, receive, send)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = headers_of(scope)
+        headers = read_headers(scope)
         try:
             caller = await self.callers.authenticate(headers)
             value = await read_client_request(scope, receive, headers, self.settings.body)

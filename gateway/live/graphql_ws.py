@@ -28,7 +28,7 @@ from gateway.live.operation_stream import OperationStream, OperationStreams, for
 from gateway.live.outgoing_queue import ClientTooSlow, OutgoingQueue
 from gateway.live.settings import LiveSettings
 from services.chassis import telemetry
-from services.chassis.bodies import headers_of
+from services.chassis.bodies import read_headers
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.request import (
     BODY,
@@ -93,7 +93,7 @@ class _Connection:
     ) -> None:
         self._endpoint = endpoint
         self._settings = endpoint.settings
-        self._headers = headers_of(scope)
+        self._headers = read_headers(scope)
         self._receive = receive
         self._send = send
         self._resources = resources

@@ -18,7 +18,7 @@ from strawberry.scalars import JSON
 
 from gateway.live.activity import Activity, ActivityKind, CustomerDiff
 from gateway.live.customer_watch import CustomerWatch
-from services.chassis.authorization import DECISIONS, STAFF, for_staff
+from services.chassis.authorization import DECISIONS, STAFF, staff_field
 from services.chassis.graphql import Schema
 from services.chassis.masking import MASK, USUAL, Hide, Masking, leave_unmasked, mask_texts
 from services.chassis.principal import Principal
@@ -137,7 +137,7 @@ class ActivityOutcome:
     """The reaction."""
     action: Action | None
     """What had been proposed; null if the catalogue has it no more."""
-    treatment: strawberry.ID | None = for_staff()
+    treatment: strawberry.ID | None = staff_field()
     """The key of the treatment it was shown with."""
     channel: Channel
     """Where they reacted."""
@@ -145,7 +145,7 @@ class ActivityOutcome:
     """The key of the spot on the channel."""
     value: Money | None
     """What it was worth; null if the reporter did not say."""
-    reason: str | None = for_staff()
+    reason: str | None = staff_field()
     """What an agent noted; null if nothing."""
 
     @classmethod
@@ -204,7 +204,7 @@ class ActivityMessage:
     """Opaque; the same as that of the `Message` in the inbox."""
     channel: Channel
     """Where it is to be delivered."""
-    template: str | None = for_staff()
+    template: str | None = staff_field()
     """The name of the text or layout that the channel is to use."""
     content: JSON
     """A JSON object for the template; its texts are `•••` for callers that may not read identities.

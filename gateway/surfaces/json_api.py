@@ -13,7 +13,7 @@ from gateway.access.audit.audit_log import AuditEntry, AuditLog
 from gateway.access.authentication.authenticator import Authenticator
 from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
 from gateway.access.limits.rate_limits import caller_key
-from services.chassis.bodies import BodyLimits, headers_of, read_body
+from services.chassis.bodies import BodyLimits, read_body, read_headers
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.response import refusal_headers
 from services.chassis.principal import (
@@ -75,7 +75,7 @@ class JsonEndpoint:
         return Response(orjson.dumps(answer), headers=headers, media_type="application/json")
 
     async def _answer(self, request: Request) -> JSON:
-        headers = headers_of(request.scope)
+        headers = read_headers(request.scope)
         caller = await authenticate_key(self.authenticator, headers)
         who, call = caller_key(caller), AuditedCall(self.path)
         self.admission.arrive(who)

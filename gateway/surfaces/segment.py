@@ -27,7 +27,7 @@ from gateway.access.limits.rate_limits import caller_key
 from gateway.surfaces.audited_events import BATCH, EVENT_CALLS, AuditedEvents, read_events
 from gateway.surfaces.json_api import format_refusal
 from services.chassis import telemetry
-from services.chassis.bodies import BodyLimits, headers_of, json_in, parse_json, read_body
+from services.chassis.bodies import BodyLimits, json_in, parse_json, read_body, read_headers
 from services.chassis.errors import RaakError, Unavailable
 from services.chassis.principal import SERVER_POLICY, SUBJECT_OF_KEYS, Forbidden, Principal
 from services.contracts.enums import Role
@@ -185,7 +185,7 @@ class SegmentApi:
             return _format_refusal(refusal)
 
     async def _forward(self, request: Request) -> Response:
-        headers = headers_of(request.scope)
+        headers = read_headers(request.scope)
         call = CALLS[request.url.path.rpartition("/")[2]]
         content_type = headers.get("content-type", "application/json")
         sender = None

@@ -41,12 +41,12 @@ DECISIONS = [["decisions:make"], ["decisions:read"]]
 """Scopes that several services require. A caller that has a decision made may read it."""
 
 
-def for_staff(scopes: Sequence[Sequence[str]] = ()) -> Any:
+def staff_field(scopes: Sequence[Sequence[str]] = ()) -> Any:
     """A field of a type that customers see too: how something came about, which they do not."""
     return strawberry.federation.field(policy=STAFF, requires_scopes=scopes)
 
 
-def of_customer(scopes: Sequence[Sequence[str]] = CUSTOMERS) -> Any:
+def customer_field(scopes: Sequence[Sequence[str]] = CUSTOMERS) -> Any:
     """A nullable field of a customer, however they were reached; null where it is refused."""
     return strawberry.federation.field(requires_scopes=scopes)
 

@@ -49,11 +49,11 @@ class BackgroundHealth:
         failing = self._failing.get(work)
         return min(QUIET_S + (failing.ran_s if failing else 0.0), LONGEST_TRY_S)
 
-    def fail(self, work: str, reason: str, ran_s: float, *, is_away: bool = False) -> None:
-        """Note that work failed after so long; `is_away`: because PostgreSQL or NATS is away."""
+    def fail(self, work: str, reason: str, ran_s: float, *, is_outage: bool = False) -> None:
+        """Note that work failed after so long; `is_outage`: because PostgreSQL or NATS is away."""
         failing = self._failing.setdefault(work, WorkFailures(self._clock(), reason))
         failing.reason, failing.ran_s = reason, ran_s
-        failing.failures += not is_away
+        failing.failures += not is_outage
         FAILURES.labels(work).set(failing.failures)
 
     def recover(self, work: str) -> None:

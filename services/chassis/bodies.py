@@ -90,7 +90,7 @@ pending_bodies = PendingBodies()
 """Those of this process."""
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
+def read_headers(scope: Scope) -> dict[str, str]:
     """A request's headers by lower-case name; repeated ones are joined by commas, as HTTP says."""
     raw: list[tuple[bytes, bytes]] = scope["headers"]
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}

@@ -22,7 +22,7 @@ from services.chassis import outbox, telemetry
 from services.chassis.background_health import BackgroundHealth
 from services.chassis.bus import MAX_UNACKED, Bus
 from services.chassis.clock import Clock, utc_now
-from services.chassis.database import AWAY, Connection, Database, reason
+from services.chassis.database import OUTAGE_ERRORS, Connection, Database, reason
 from services.chassis.streams import RETENTION_S, OutboxPosition
 from services.contracts.base import Event
 
@@ -103,8 +103,8 @@ class Consumer:
                 await self._handle_list(messages[:size])
                 messages = messages[size:]
                 self._health.recover(self.name)
-            except AWAY as error:
-                self._health.fail(self.name, reason(error), 0.0, is_away=True)
+            except OUTAGE_ERRORS as error:
+                self._health.fail(self.name, reason(error), 0.0, is_outage=True)
                 log.warning(
                     "handling waits",
                     extra={"fields": {"fact": self._event.fact, "because": reason(error)}},
@@ -119,7 +119,7 @@ class Consumer:
         pairs = await self._read_messages(messages)
         try:
             await self._handle(pairs)
-        except AWAY:
+        except OUTAGE_ERRORS:
             raise
         except Exception as error:  # whatever a handler raises, the stream must go on
             if len(pairs) > 1:

@@ -52,13 +52,13 @@ SILENCE_S = 10
 LONGEST_TRANSACTION = 12
 """In silences. A process that is frozen while it prepares a statement is not idle to PostgreSQL."""
 
-AWAY_STATES = ("08", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03")
+OUTAGE_STATES = ("08", "40", "53", "57", "58", "25006", "25P03", "25P04", "55P03")
 """How SQLSTATEs of outages begin: connection; transaction rolled back (deadlock, serialisation);
 resources (disk, memory, connections); an operator's intervention (shutdown, cancelled); system
 (files); read-only, as a replica is after a failover; idle or open for too long; lock not to be had.
 """
 
-AWAY = (
+OUTAGE_ERRORS = (
     DatabaseUnavailable,
     OSError,
     TimeoutError,
@@ -72,7 +72,7 @@ AWAY = (
     asyncpg.TransactionTimeoutError,
     asyncpg.LockNotAvailableError,
 )
-"""Errors of outages, which no data caused. `is_away` knows more: what SQLAlchemy wraps, states of
+"""Errors of outages, which no data caused. `is_outage` knows more: what SQLAlchemy wraps, states of
 newer servers, closed connections."""
 
 READ_ONLY = "25006"
@@ -101,23 +101,23 @@ WAITING = Gauge("raak_database_waiting", "Requests and work that wait for a conn
 _ALLOW_COMPUTING = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
 
 
-def is_away(error: BaseException | None, connection: Connection | None = None) -> bool:
+def is_outage(error: BaseException | None, connection: Connection | None = None) -> bool:
     """Whether PostgreSQL is away or refuses for a while, so that no data are to blame.
 
     An `except Exception` around database work checks this first and lets such errors pass.
     `connection` is where it was raised: asyncpg raises the same for a closed one and a wrong call.
     """
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or is_away(error.orig)
-    if isinstance(error, AWAY):
+        return error.connection_invalidated or is_outage(error.orig)
+    if isinstance(error, OUTAGE_ERRORS):
         return True
     if state := sqlstate(error):
-        return state.startswith(AWAY_STATES)
+        return state.startswith(OUTAGE_STATES)
     if not isinstance(error, BROKEN):
         return False
     # asyncpg cannot undo a transaction whose statement it still waits for: the outage is behind
     is_gone = connection is not None and _is_closed(connection)
-    return is_gone or is_away(error.__context__)
+    return is_gone or is_outage(error.__context__)
 
 
 def is_contention(error: BaseException | None) -> bool:
@@ -141,13 +141,13 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def translate_outages(connection: Connection | None = None) -> Iterator[None]:
-    """Raise DatabaseUnavailable for whatever `is_away` in the block."""
+    """Raise DatabaseUnavailable for whatever `is_outage` in the block."""
     try:
         yield
     except DatabaseUnavailable:
         raise
     except Exception as error:
-        if is_away(error, connection):
+        if is_outage(error, connection):
             raise _outage(error) from error
         raise
 

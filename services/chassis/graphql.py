@@ -33,7 +33,7 @@ from strawberry.types import ExecutionContext
 
 from services.chassis import json_scalar, telemetry
 from services.chassis.authorization import guard_fields
-from services.chassis.bodies import BodyLimits, headers_of
+from services.chassis.bodies import BodyLimits, read_headers
 from services.chassis.descriptions import describe_schema
 from services.chassis.errors import RaakError, UnknownOperation
 from services.chassis.execution import CompiledOperation, MaskedExecutor, PlainFieldExecutor
@@ -266,7 +266,7 @@ class SubgraphEndpoint:
         await answer.send(send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> HttpResponse:
-        headers, response = headers_of(scope), GraphQLResponse()
+        headers, response = read_headers(scope), GraphQLResponse()
         with response:
             principal = self._caller(headers.get("authorization"))
             response.media_type = negotiate_media_type(headers)

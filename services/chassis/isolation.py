@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from prometheus_client import Counter
 
-from services.chassis.database import Connection, is_away
+from services.chassis.database import Connection, is_outage
 from services.chassis.errors import Unavailable
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ async def isolate_failures(
     try:
         return list(await act(items))
     except Exception as error:  # the caller logs it, for the item that fails by itself
-        if isinstance(error, Unavailable) or is_away(error, connection):
+        if isinstance(error, Unavailable) or is_outage(error, connection):
             raise
         if len(items) == 1:
             return [Failure(error)]

@@ -69,26 +69,26 @@ class Masking:
 
     extra_names: frozenset[str] = frozenset()
 
-    def mask(self, value: Any, *, of_customer: bool = False) -> Any:
-        """A JSON value without identities; `of_customer`: its names are of traits."""
+    def mask(self, value: Any, *, are_traits: bool = False) -> Any:
+        """A JSON value without identities; `are_traits`: its names are names of traits."""
         if isinstance(value, str):
             return self._mask_text(value)
         if isinstance(value, Mapping):
             return {
                 self._mask_text(key) if isinstance(key, str) else key: self.mask_member(
-                    str(key), inner, of_customer=of_customer
+                    str(key), inner, are_traits=are_traits
                 )
                 for key, inner in value.items()
             }
         if isinstance(value, list | tuple):
-            return [self.mask(inner, of_customer=of_customer) for inner in value]
+            return [self.mask(inner, are_traits=are_traits) for inner in value]
         return value
 
-    def mask_member(self, name: str, value: Any, *, of_customer: bool = False) -> Any:
+    def mask_member(self, name: str, value: Any, *, are_traits: bool = False) -> Any:
         """The value of a name: masked as a whole if the name is identifying."""
-        if self.identifies(name, of_customer=of_customer):
+        if self.identifies(name, are_traits=are_traits):
             return hide_value(value)
-        return self.mask(value, of_customer=of_customer or name in TRAITS)
+        return self.mask(value, are_traits=are_traits or name in TRAITS)
 
     def mask_compared(self, condition: str, value: Any) -> Any:
         """The value a condition compared; of several parts, each part's, by its own condition."""
@@ -101,9 +101,9 @@ class Masking:
             return self.mask(value)
         return hide_value(value)
 
-    def identifies(self, name: str, *, of_customer: bool = False) -> bool:
+    def identifies(self, name: str, *, are_traits: bool = False) -> bool:
         """Whether a name is identifying (`email`), or ends with one that is."""
-        known, endings = self._of_customer if of_customer else self._anywhere
+        known, endings = self._of_traits if are_traits else self._anywhere
         plain = name.lower().replace("_", "").replace("-", "").replace(" ", "")
         if plain.isalnum() and not plain.rstrip("0123456789").endswith(endings):
             return False  # this decides for most names
@@ -122,7 +122,7 @@ class Masking:
             return False
         below = (False, *(part in TRAITS for part in path))
         return any(
-            self.identifies(part, of_customer=is_trait)
+            self.identifies(part, are_traits=is_trait)
             for part, is_trait in zip(path, below, strict=False)
         )
 
@@ -164,7 +164,7 @@ class Masking:
         return _words_and_endings(IDENTIFYING_NAMES | self.extra_names)
 
     @cached_property
-    def _of_customer(self) -> NameSet:
+    def _of_traits(self) -> NameSet:
         return _words_and_endings(IDENTIFYING_TRAITS | self.extra_names)
 
 

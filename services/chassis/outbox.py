@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import BYTEA
 
 from services.chassis import epochs, resync, telemetry
 from services.chassis.bus import Bus, BusUnavailable
-from services.chassis.database import AWAY, Connection, Database, reason
+from services.chassis.database import OUTAGE_ERRORS, Connection, Database, reason
 from services.chassis.errors import RaakError
 from services.chassis.ids import first_id_at
 from services.chassis.streams import OutboxPosition, OutgoingMessage, stream_name
@@ -242,7 +242,7 @@ class Relay:
             try:
                 async with self._database.connection() as connection:
                     await self._relay_with_lock(connection)
-            except (BusUnavailable, *AWAY) as e:
+            except (BusUnavailable, *OUTAGE_ERRORS) as e:
                 log.warning("relay waits", extra={"fields": {"because": reason(e)}})
                 await asyncio.sleep(1)
 

@@ -32,7 +32,7 @@ from services.chassis.backlog import Backlog, Count
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.clock import Clock, utc_now
 from services.chassis.consumer import Consumer, Subscriptions, clean_inbox
-from services.chassis.database import AWAY, Database, open_database, reason
+from services.chassis.database import OUTAGE_ERRORS, Database, open_database, reason
 from services.chassis.errors import RaakError
 from services.chassis.graphql import Schema, SubgraphEndpoint
 from services.chassis.http_server import run_server
@@ -248,12 +248,12 @@ async def _keep_going(name: str, run: Work, health: BackgroundHealth) -> None:
         recovery = loop.call_later(health.recovery_time_s(name), health.recover, name)
         try:
             await run()
-        except (*AWAY, BusUnavailable) as error:
-            kind, is_away = reason(error), True
+        except (*OUTAGE_ERRORS, BusUnavailable) as error:
+            kind, is_outage = reason(error), True
             fields = {"work": name, "because": kind}
             log.warning("background work waits", extra={"fields": fields})
         except Exception as error:  # whatever it was, the work must go on
-            kind, is_away = type(error).__name__, False
+            kind, is_outage = type(error).__name__, False
             fields = {"work": name, "because": telemetry.describe(error)}
             log.error("background work failed", extra={"fields": fields})
         else:
@@ -261,7 +261,7 @@ async def _keep_going(name: str, run: Work, health: BackgroundHealth) -> None:
             return
         finally:
             recovery.cancel()
-        health.fail(name, kind, monotonic() - started, is_away=is_away)
+        health.fail(name, kind, monotonic() - started, is_outage=is_outage)
         await asyncio.sleep(RESTART_S)
 
 

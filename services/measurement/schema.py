@@ -12,7 +12,7 @@ from strawberry.dataloader import DataLoader
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.scalar import ScalarDefinition
 
-from services.chassis.authorization import STAFF, for_staff, of_customer
+from services.chassis.authorization import STAFF, customer_field, staff_field
 from services.chassis.database import Database
 from services.chassis.graphql import Schema
 from services.chassis.masking import USUAL, Hide, Masking, leave_unmasked
@@ -235,11 +235,11 @@ class Touchpoint:
     """Of an outcome: how they reacted."""
     control_group: str | None = strawberry.federation.field(requires_scopes=[["decisions:explain"]])
     """The key of the control group that something was withheld for, if any."""
-    journey: strawberry.ID | None = for_staff(JOURNEYS)
+    journey: strawberry.ID | None = staff_field(JOURNEYS)
     """Of a message: the key of the journey."""
-    step: str | None = for_staff(JOURNEYS)
+    step: str | None = staff_field(JOURNEYS)
     """Of a message: the key of the step that sent it."""
-    template: str | None = for_staff(JOURNEYS)
+    template: str | None = staff_field(JOURNEYS)
     """Of a message: the text or layout it was sent with."""
     event: str | None
     """Of a campaign visit or conversion: the name of the event."""
@@ -247,7 +247,7 @@ class Touchpoint:
     """Of a campaign visit: what brought them."""
     value: Money | None
     """Of an outcome or conversion: what it was worth. Null if nobody trusted said so."""
-    recorded_for: strawberry.ID | None = for_staff()
+    recorded_for: strawberry.ID | None = staff_field()
     """The id of the customer it was recorded for; another one, if a merge moved it here."""
 
     @classmethod
@@ -319,7 +319,7 @@ class Customer:
     def resolve_reference(cls, id: strawberry.ID) -> Self:
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @of_customer()
+    @customer_field()
     async def touchpoints(
         self, info: Info, first: First = 50, after: After = None
     ) -> TouchpointConnection | None:

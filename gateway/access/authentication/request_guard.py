@@ -27,7 +27,7 @@ from gateway.access.authentication.attempts import (
 )
 from gateway.access.limits.load_shedding import Admission, WorkClass, Workload
 from gateway.access.limits.rate_limits import TryLater
-from services.chassis.bodies import headers_of
+from services.chassis.bodies import read_headers
 from services.chassis.errors import RaakError
 from services.chassis.graphql_http.media_types import LEGACY, negotiate_media_type
 from services.chassis.graphql_http.response import HttpResponse, format_error, refusal_headers
@@ -193,6 +193,6 @@ async def refuse(scope: Scope, send: Send, refusal: TryLater) -> None:
 
 def _media_type(scope: Scope) -> str:
     try:
-        return negotiate_media_type(headers_of(scope))
+        return negotiate_media_type(read_headers(scope))
     except RaakError:
         return LEGACY

@@ -9,7 +9,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import DECISIONS, STAFF, for_staff, of_customer
+from services.chassis.authorization import DECISIONS, STAFF, customer_field, staff_field
 from services.chassis.masking import MASK, Hide, Masking, leave_unmasked
 from services.chassis.pagination import (
     After,
@@ -92,27 +92,27 @@ class Action:
     """
     group: str
     """The group it belongs to within its issue. Policies can speak of it."""
-    status: ActionStatus | None = for_staff(CATALOGUE)
+    status: ActionStatus | None = staff_field(CATALOGUE)
     """Whether it takes part in decisions now."""
     valid_from: datetime | None
     """The first moment it can be proposed; null if it always could."""
     valid_until: datetime | None
     """From this moment on it can't be proposed any more; null if it has no end."""
-    value: Money | None = for_staff(CATALOGUE)
+    value: Money | None = staff_field(CATALOGUE)
     """What an acceptance is worth (margin) when no condition says otherwise."""
-    lever: float | None = for_staff(CATALOGUE)
+    lever: float | None = staff_field(CATALOGUE)
     """The business's own weight in the score, from 0 to 1,000; 1 is neutral."""
-    consent: list[str] | None = for_staff(CATALOGUE)
+    consent: list[str] | None = staff_field(CATALOGUE)
     """Purposes that need the customer's consent; empty if none does."""
-    eligibility: list[str] | None = for_staff(CATALOGUE)
+    eligibility: list[str] | None = staff_field(CATALOGUE)
     """Conditions that must all be true: whether they may have it at all."""
-    applicability: list[str] | None = for_staff(CATALOGUE)
+    applicability: list[str] | None = staff_field(CATALOGUE)
     """Conditions that must all be true: whether they can get it now."""
-    suitability: list[str] | None = for_staff(CATALOGUE)
+    suitability: list[str] | None = staff_field(CATALOGUE)
     """Conditions that must all be true: whether it is good for them."""
     treatments: list[Treatment] | None
     """How it looks where; without one for the channel and placement it is not considered."""
-    catalogue_version: int | None = for_staff(CATALOGUE)
+    catalogue_version: int | None = staff_field(CATALOGUE)
     """The version of the catalogue that all this is read from."""
 
     @classmethod
@@ -242,9 +242,9 @@ class Outcome:
     """When it reached us."""
     value: Money | None
     """What it was worth; null if the reporter did not say."""
-    reason: str | None = for_staff()
+    reason: str | None = staff_field()
     """What an agent noted; null if nothing."""
-    sender: SenderClass | None = for_staff()
+    sender: SenderClass | None = staff_field()
     """Who reported it; a conversion comes from servers and staff only."""
 
     @classmethod
@@ -288,7 +288,7 @@ class Decision:
     """
     control_group: str | None = to_explain()
     """The key of the control group that something was withheld for; null if nothing was."""
-    catalogue_version: int | None = for_staff()
+    catalogue_version: int | None = staff_field()
     """The version of the catalogue it was made by; 0 before any was published."""
     record: strawberry.Private[decisions.DecisionRecord]
 
@@ -464,7 +464,7 @@ class Customer:
         )
         return await make_decision(info.context, request)
 
-    @of_customer([["decisions:read"]])
+    @customer_field([["decisions:read"]])
     async def decisions(
         self, info: Info, first: First = 20, after: After = None
     ) -> DecisionConnection | None:
@@ -476,7 +476,7 @@ class Customer:
             records = await decisions.load_page(connection, UUID(self.id), before, size + 1)
         return await DecisionConnection.from_records(records, size, deciding.catalogue_cache)
 
-    @of_customer([["decisions:explain"]])
+    @customer_field([["decisions:explain"]])
     async def why_not(
         self,
         info: Info,

@@ -16,12 +16,12 @@ from opentelemetry.trace import SpanKind
 
 from services.chassis import telemetry
 from services.chassis.database import (
-    AWAY,
+    OUTAGE_ERRORS,
     Connection,
     Database,
     DatabaseUnavailable,
-    is_away,
     is_contention,
+    is_outage,
     reason,
 )
 from services.decision.service.errors import DecisionsOverloaded
@@ -99,7 +99,7 @@ class BatchQueue(Generic[Item, Result]):
                     async with self._connect() as connection:
                         with suppress(ConnectionLost):  # their items have failed already
                             await self._work_on(connection)
-                except AWAY as error:
+                except OUTAGE_ERRORS as error:
                     self._refuse_all(error)
                     await asyncio.sleep(0.05)
         finally:
@@ -149,7 +149,7 @@ class BatchQueue(Generic[Item, Result]):
             self._refuse(batch, error)
             raise
         except Exception as error:  # whatever it was, each item's request has to fail by it
-            is_refused = is_away(error) and not is_contention(error)
+            is_refused = is_outage(error) and not is_contention(error)
             if connection.is_lost or is_refused or _is_broken(error):
                 self._database.note_refusal(error)
                 self._refuse(batch, error)
@@ -169,7 +169,7 @@ class BatchQueue(Generic[Item, Result]):
         error: Exception,
     ) -> None:
         if len(batch) == 1:
-            self._fail(batch[0], _to_unavailable(error) if is_away(error) else error)
+            self._fail(batch[0], _to_unavailable(error) if is_outage(error) else error)
             return
         for position, queued in enumerate(batch):
             try:

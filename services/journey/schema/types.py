@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import STAFF, for_staff, of_customer
+from services.chassis.authorization import STAFF, customer_field, staff_field
 from services.chassis.masking import MASK, Hide, Masking, leave_unmasked, mask_texts
 from services.chassis.pagination import First, page_size
 from services.chassis.resolvers import copy_fields
@@ -93,7 +93,7 @@ class JourneyInstance:
             active=instance.is_active,
         )
 
-    @of_customer(JOURNEYS)
+    @customer_field(JOURNEYS)
     async def history(self, info: Info) -> list[JourneyStepTaken] | None:
         """The steps it came to, in order."""
         records = await info.context.steps.load((self.instance.customer_id, self.instance.id))
@@ -114,15 +114,15 @@ class Message:
 
     id: strawberry.ID
     """Opaque; deliver each id once."""
-    instance: strawberry.ID | None = for_staff(JOURNEYS)
+    instance: strawberry.ID | None = staff_field(JOURNEYS)
     """The id of the journey's instance that sent it."""
-    journey: strawberry.ID | None = for_staff(JOURNEYS)
+    journey: strawberry.ID | None = staff_field(JOURNEYS)
     """The key of the journey that sent it."""
-    step: strawberry.ID | None = for_staff(JOURNEYS)
+    step: strawberry.ID | None = staff_field(JOURNEYS)
     """The key of the step that sent it."""
     channel: Channel
     """Where it is to be delivered."""
-    template: str | None = for_staff(JOURNEYS)
+    template: str | None = staff_field(JOURNEYS)
     """The name of the text or layout that the channel is to use."""
     purpose: str
     """The purpose of consent it is sent under; they consented when it was sent."""
@@ -157,7 +157,7 @@ class Customer:
     def resolve_reference(cls, id: strawberry.ID) -> Self:
         return cls(id=strawberry.ID(str(UUID(id))))
 
-    @of_customer(JOURNEYS)
+    @customer_field(JOURNEYS)
     async def journeys(
         self, info: Info, active: bool | None = None
     ) -> list[JourneyInstance] | None:
@@ -173,7 +173,7 @@ class Customer:
         masking_journeys = await info.context.load_masking_journeys(customer)
         return [JourneyInstance.from_domain(one, masking_journeys.get(one.id)) for one in found]
 
-    @of_customer()
+    @customer_field()
     async def inbox(self, info: Info, first: First = 20) -> list[Message] | None:
         """What journeys had to say to them, newest first."""
         customer = UUID(self.id)

@@ -8,7 +8,7 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from services.chassis.authorization import STAFF, for_staff, of_customer
+from services.chassis.authorization import STAFF, customer_field, staff_field
 from services.chassis.errors import RaakError
 from services.chassis.masking import Hide, leave_unmasked
 from services.chassis.pagination import (
@@ -330,13 +330,13 @@ class Customer:
         customer_id = read_id(str(self.id))
         return await info.context.customer(customer_id) or domain.Customer(customer_id)
 
-    @of_customer(IDENTITIES)
+    @customer_field(IDENTITIES)
     async def identities(self, info: Info) -> list[Identity] | None:
         """All their identities, the strongest first."""
         identities = (await self.load(info)).identities
         return [Identity.from_domain(one) for one in identity_domain.sort_by_strength(identities)]
 
-    @for_staff(IDENTITIES)
+    @staff_field(IDENTITIES)
     async def claims(self, info: Info) -> list[IdentityClaim] | None:
         """Identities claimed for them without proof, the latest first; at most 20."""
         customer = await self.load(info)
@@ -345,7 +345,7 @@ class Customer:
             for claim in await info.context.claims.load(customer.id)
         ]
 
-    @of_customer()
+    @customer_field()
     async def traits(
         self,
         info: Info,
@@ -369,7 +369,7 @@ class Customer:
             and (context is None or trait.context == context)
         ]
 
-    @of_customer()
+    @customer_field()
     async def consents(self, info: Info) -> list[Consent] | None:
         """The latest choice on each purpose, by purpose; what they never chose is absent."""
         current = (await self.load(info)).current_consents()
@@ -378,7 +378,7 @@ class Customer:
             for purpose, (consent, sender) in sorted(current.items())
         ]
 
-    @of_customer()
+    @customer_field()
     async def segments(self, info: Info) -> list[SegmentMembership] | None:
         """The segments they are in now, by key."""
         segments = (await self.load(info)).segments
@@ -387,7 +387,7 @@ class Customer:
             for key, since in sorted(segments.items())
         ]
 
-    @of_customer()
+    @customer_field()
     async def features(self, info: Info, names: list[str] | None = None) -> list[Feature] | None:
         """The aggregates of their history that segments use, and their values now.
 
@@ -403,7 +403,7 @@ class Customer:
             if names is None or name in names
         ]
 
-    @of_customer()
+    @customer_field()
     async def events(
         self, info: Info, first: First = 20, after: After = None, name: str | None = None
     ) -> EventConnection | None:
@@ -425,7 +425,7 @@ class Customer:
         ]
         return EventConnection(edges=edges, page_info=PageInfo.from_edges(edges, len(rows) > size))
 
-    @of_customer(IDENTITIES)
+    @customer_field(IDENTITIES)
     async def history(self, info: Info) -> list[IdentityChange] | None:
         """Merges, and identities that were claimed but stayed with their owner, the oldest first. A
         caller that speaks for this customer sees merges only.
@@ -440,13 +440,13 @@ class Customer:
 
 HIDES: Mapping[str, Hide] = {
     "CustomerEvent.properties": lambda masking, event, properties: masking.mask(
-        properties, of_customer=event.kind == "identify"
+        properties, are_traits=event.kind == "identify"
     ),
     "Feature.value": lambda masking, feature, value: masking.mask_compared(feature.name, value),
     "PageInfo": leave_unmasked,
     "Segment": leave_unmasked,
     "Trait.value": lambda masking, trait, value: masking.mask_member(
-        trait.name, value, of_customer=True
+        trait.name, value, are_traits=True
     ),
 }
 """How fields that may identify somebody look to callers that may not read identities."""

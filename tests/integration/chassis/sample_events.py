@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from services.chassis import outbox
-from services.chassis.database import AWAY, Connection, Database, open_database
+from services.chassis.database import OUTAGE_ERRORS, Connection, Database, open_database
 from services.chassis.ids import new_id
 from services.chassis.streams import OutgoingMessage
 from services.contracts.base import Event
@@ -57,7 +57,7 @@ async def wait_for_texts(database: Database, number: int) -> list[str]:
     found: list[str] = []
 
     async def enough() -> bool:
-        with suppress(*AWAY):
+        with suppress(*OUTAGE_ERRORS):
             found[:] = await load_texts(database)
         return len(found) >= number
 

@@ -11,7 +11,7 @@ from nats.js.api import PubAck
 from services.chassis import outbox
 from services.chassis.bus import Bus, BusUnavailable, open_bus
 from services.chassis.consumer import Consumer
-from services.chassis.database import AWAY, Database, DatabaseUnavailable, open_database
+from services.chassis.database import OUTAGE_ERRORS, Database, DatabaseUnavailable, open_database
 from services.chassis.outbox import Relay
 from services.chassis.server import supervise
 from services.chassis.streams import OutgoingMessage
@@ -41,7 +41,7 @@ async def all_of(database: Database, words: Sequence[str]) -> None:
     """Wait until as many words are told as were said."""
 
     async def enough() -> bool:
-        with suppress(*AWAY):  # it may still be starting
+        with suppress(*OUTAGE_ERRORS):  # it may still be starting
             return len(await load_texts(database)) >= len(words)
         return False
 

@@ -20,7 +20,7 @@ from services.chassis.background_health import BackgroundHealth
 from services.chassis.bus import Bus
 from services.chassis.consumer import FAILURES, Consumer
 from services.chassis.database import (
-    AWAY,
+    OUTAGE_ERRORS,
     Connection,
     Database,
     DatabaseUnavailable,
@@ -42,7 +42,7 @@ from tests.integration.chassis.sample_events import (
     wait_for_texts,
     write_down,
 )
-from tests.postgres_errors import AWAY as EVERY_ERROR
+from tests.postgres_errors import OUTAGE_ERRORS as EVERY_ERROR
 from tests.postgres_errors import raising
 from tests.waiting import until
 
@@ -199,7 +199,7 @@ async def test_work_behind_the_scenes_waits_through_every_error_and_says_why(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     for error in EVERY_ERROR:
-        with suppress(*AWAY):  # what work that waits is known by
+        with suppress(*OUTAGE_ERRORS):  # what work that waits is known by
             async with database.connection() as connection:
                 await connection.execute(raising(error))
     tries: list[int] = []
@@ -334,7 +334,7 @@ async def _may_write(database: Database, allowed: str) -> None:
         await connection.execute(
             f"ALTER DATABASE {name} SET default_transaction_read_only = {read_only}"
         )
-    with suppress(*AWAY):  # it ends itself too
+    with suppress(*OUTAGE_ERRORS):  # it ends itself too
         async with database.connection() as connection:
             await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name

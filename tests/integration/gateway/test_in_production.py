@@ -157,13 +157,13 @@ async def test_two_credentials_at_once_are_refused(house: House) -> None:
     assert codes(await house.ask({"query": SEGMENTS}, **both)) == ["UNAUTHENTICATED"]
 
 
-AWAY = "postgresql://127.0.0.1:1/raak_gateway"
+NOWHERE = "postgresql://127.0.0.1:1/raak_gateway"
 
 
 async def test_without_its_database_the_gateway_knows_tokens_and_is_not_ready(
     key_files: tuple[Path, Path],
 ) -> None:
-    async with standing(key_files, AWAY) as house:
+    async with standing(key_files, NOWHERE) as house:
         by_key = await house.ask({"query": SEGMENTS}, **{"X-API-Key": TEXT})
 
         assert codes(by_key) == ["KEYS_UNKNOWN"]
@@ -180,7 +180,7 @@ async def test_before_they_are_read_a_registered_operation_is_to_be_asked_again(
     key_files: tuple[Path, Path], request_: dict[str, Any]
 ) -> None:
     params = {k: v if isinstance(v, str) else json.dumps(v) for k, v in request_.items()}
-    async with standing(key_files, AWAY) as house:
+    async with standing(key_files, NOWHERE) as house:
         token = {"Authorization": f"Bearer {house.token}"}
         events = token | {"Accept": "text/event-stream"}
 

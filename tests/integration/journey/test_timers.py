@@ -15,7 +15,7 @@ from services.journey.service import timers
 from services.journey.service.timers import TimerRunner, fire
 from services.journey.store import instances
 from tests.integration.journey.world import World
-from tests.postgres_errors import AWAY as EVERY_ERROR
+from tests.postgres_errors import OUTAGE_ERRORS as EVERY_ERROR
 from tests.postgres_errors import raising
 from tests.unit.journey.journeys import ROUND
 from tests.waiting import until

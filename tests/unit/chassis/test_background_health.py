@@ -54,7 +54,7 @@ def test_work_that_waits_for_another_is_told_of_once_it_has_for_a_minute() -> No
     health = BackgroundHealth(clock := Clock())
 
     for _ in range(60):
-        health.fail("feed", "BusUnavailable", 0.0, is_away=True)
+        health.fail("feed", "BusUnavailable", 0.0, is_outage=True)
         clock.now += 1
     before = health.find_standstill()
     clock.now += 1
@@ -68,7 +68,7 @@ def test_work_that_waits_for_another_is_told_of_once_it_has_for_a_minute() -> No
 def test_a_process_that_can_do_without_the_other_does_not_mind() -> None:
     health = BackgroundHealth(clock := Clock(), standstill_s=float("inf"))
 
-    health.fail("feed", "BusUnavailable", 0.0, is_away=True)
+    health.fail("feed", "BusUnavailable", 0.0, is_outage=True)
     clock.now += 10_000
 
     assert health.find_standstill() is None
@@ -78,7 +78,7 @@ def test_a_process_that_can_do_without_the_other_does_not_mind() -> None:
 def test_work_that_fails_once_recovers_before_it_is_told_of(ran_s: float) -> None:
     health = BackgroundHealth(clock := Clock())
 
-    health.fail("relay", "BusUnavailable", ran_s, is_away=True)
+    health.fail("relay", "BusUnavailable", ran_s, is_outage=True)
     clock.now += RESTART_S + health.recovery_time_s("relay")
 
     assert health.find_standstill() is None
@@ -91,7 +91,7 @@ def fail_again_and_again(ran_s: float) -> BackgroundHealth:
         clock.now += RESTART_S + ran_s
         if ran_s >= health.recovery_time_s("refresher"):
             health.recover("refresher")
-        health.fail("refresher", "TimeoutError", ran_s, is_away=True)
+        health.fail("refresher", "TimeoutError", ran_s, is_outage=True)
     return health
 
 

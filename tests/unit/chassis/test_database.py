@@ -11,25 +11,25 @@ from sqlalchemy import exc as sqlalchemy_errors
 from services.chassis import database
 from services.chassis.database import (
     DatabaseUnavailable,
-    is_away,
     is_contention,
+    is_outage,
     reason,
     server_settings,
     translate_outages,
 )
-from tests.postgres_errors import AT_FAULT, AWAY, raised
+from tests.postgres_errors import AT_FAULT, OUTAGE_ERRORS, raised
 
 PROJECT = Path(__file__).parents[3]
 
 
 def test_every_error_of_the_classes_of_outages_is_one() -> None:
-    errors = [raised(kind) for kind in AWAY]
+    errors = [raised(kind) for kind in OUTAGE_ERRORS]
 
     assert len(errors) >= 30
-    assert [error for error in errors if not is_away(error)] == []
-    assert [error for error in errors if not isinstance(error, database.AWAY)] == []
+    assert [error for error in errors if not is_outage(error)] == []
+    assert [error for error in errors if not isinstance(error, database.OUTAGE_ERRORS)] == []
     assert {asyncpg.DiskFullError, asyncpg.DeadlockDetectedError} <= {type(one) for one in errors}
-    assert all(is_away(error) for error in (OSError(), TimeoutError(), ConnectionResetError()))
+    assert all(is_outage(error) for error in (OSError(), TimeoutError(), ConnectionResetError()))
 
 
 def test_no_other_error_is_one() -> None:
@@ -37,8 +37,8 @@ def test_no_other_error_is_one() -> None:
     ours = [asyncpg.InterfaceError("a wrong call"), asyncpg.InternalClientError(), ValueError()]
 
     assert len(errors) >= 150
-    assert [error for error in [*errors, *ours] if is_away(error)] == []
-    assert [error for error in [*errors, *ours] if isinstance(error, database.AWAY)] == []
+    assert [error for error in [*errors, *ours] if is_outage(error)] == []
+    assert [error for error in [*errors, *ours] if isinstance(error, database.OUTAGE_ERRORS)] == []
 
 
 def test_an_error_that_asyncpg_has_no_class_for_is_told_by_its_state() -> None:
@@ -47,15 +47,15 @@ def test_an_error_that_asyncpg_has_no_class_for_is_told_by_its_state() -> None:
         for state in ("53X99", "42X99")
     )
 
-    assert (is_away(disk), is_away(syntax)) == (True, False)
+    assert (is_outage(disk), is_outage(syntax)) == (True, False)
 
 
 def test_a_transaction_that_an_outage_left_no_way_to_undo_is_one() -> None:
-    assert [is_away(_undone_after(error)) for error in (TimeoutError(), ValueError())] == [
+    assert [is_outage(_undone_after(error)) for error in (TimeoutError(), ValueError())] == [
         True,
         False,
     ]
-    assert is_away(_undone_after(raised(asyncpg.AdminShutdownError)))
+    assert is_outage(_undone_after(raised(asyncpg.AdminShutdownError)))
 
 
 def _undone_after(error: Exception) -> Exception:
@@ -74,12 +74,12 @@ def test_what_migrations_wrap_is_unwrapped() -> None:
     double = _wrapped(raised(asyncpg.UniqueViolationError))
     lost = sqlalchemy_errors.DBAPIError("SELECT 1", {}, Exception(), connection_invalidated=True)
 
-    assert [is_away(error) for error in (full, double, lost)] == [True, False, True]
+    assert [is_outage(error) for error in (full, double, lost)] == [True, False, True]
     assert reason(full) == "DiskFullError"
 
 
 def test_others_in_the_way_are_told_from_a_server_that_cannot() -> None:
-    in_the_way = {kind.__name__ for kind in AWAY if is_contention(raised(kind))}
+    in_the_way = {kind.__name__ for kind in OUTAGE_ERRORS if is_contention(raised(kind))}
 
     assert {"DeadlockDetectedError", "SerializationError", "LockNotAvailableError"} <= in_the_way
     assert not in_the_way & {"DiskFullError", "AdminShutdownError", "ReadOnlySQLTransactionError"}
@@ -132,10 +132,10 @@ def _careless(module: ast.Module) -> Iterator[ast.ExceptHandler]:
         is_guarded = False
         for handler in tried.handlers:
             kinds = ast.unparse(handler.type) if handler.type else "Exception"
-            is_guarded |= "AWAY" in kinds
+            is_guarded |= "OUTAGE_ERRORS" in kinds
             body = "\n".join(map(ast.unparse, handler.body))
             if kinds == "Exception" and not (
-                is_guarded or "is_away(" in body or body.endswith("raise")
+                is_guarded or "is_outage(" in body or body.endswith("raise")
             ):
                 yield handler
 

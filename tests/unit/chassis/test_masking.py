@@ -116,7 +116,7 @@ def test_what_stands_under_such_a_name_is_hidden_whole(name: str) -> None:
     value = {name: {"a": [1, "x"]}, "deep": [{name: 2002}, {name: "x"}]}
 
     assert USUAL.mask(value) == {name: MASK, "deep": [{name: MASK}, {name: MASK}]}
-    assert USUAL.mask_member(name, "x", of_customer=True) == MASK
+    assert USUAL.mask_member(name, "x", are_traits=True) == MASK
 
 
 @pytest.mark.parametrize(
@@ -141,8 +141,8 @@ def test_a_name_is_a_persons_among_traits_and_a_products_elsewhere() -> None:
         "products": [{"name": "Kind of Blue"}],
         "traits": {"name": MASK, "town": "Delft"},
     }
-    assert USUAL.mask_member("name", "Ann", of_customer=True) == MASK
-    assert USUAL.mask({"name": "Ann"}, of_customer=True) == {"name": MASK}
+    assert USUAL.mask_member("name", "Ann", are_traits=True) == MASK
+    assert USUAL.mask({"name": "Ann"}, are_traits=True) == {"name": MASK}
 
 
 def test_an_operator_names_further_ones() -> None:

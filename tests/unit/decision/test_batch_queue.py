@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from services.chassis import telemetry
 from services.chassis.database import Connection, Database, DatabaseUnavailable, is_contention
 from services.decision.service.batch_queue import BatchQueue, Work
-from tests.postgres_errors import AWAY, raised
+from tests.postgres_errors import OUTAGE_ERRORS, raised
 
 TRACE = 0x0AF7651916CD43DD8448EB211C80319C
 
@@ -79,7 +79,7 @@ async def test_the_work_of_a_batch_belongs_to_the_trace_of_its_first_request(
     assert f"{TRACE:032x}" in traceparent
 
 
-@pytest.mark.parametrize("kind", AWAY, ids=[kind.__name__ for kind in AWAY])
+@pytest.mark.parametrize("kind", OUTAGE_ERRORS, ids=[kind.__name__ for kind in OUTAGE_ERRORS])
 async def test_all_items_fail_when_the_database_cannot_do_them_now(kind: Any) -> None:
     tried: list[int] = []
 

@@ -133,10 +133,10 @@ def activity(event: Event, content: Event | CustomerDiff | None = None) -> Activ
 
 
 def headers(role: Role = Role.AGENT) -> dict[str, str]:
-    return headers_of(caller(role))
+    return read_headers(caller(role))
 
 
-def headers_of(principal: Principal) -> dict[str, str]:
+def read_headers(principal: Principal) -> dict[str, str]:
     """What the gateway sends with requests of a caller."""
     return {"Authorization": ServiceTokens(KEY).authorization(principal, "live")}
 
@@ -282,7 +282,7 @@ async def test_an_operator_s_further_names_are_masked_and_a_customer_gets_all_of
 
 
 async def test_without_the_scope_to_read_customers_nothing_is_watched() -> None:
-    nobody = headers_of(Principal(Role.AGENT, "tester"))
+    nobody = read_headers(Principal(Role.AGENT, "tester"))
     feed = FakeFeed(activity(recorded()))
     live = LiveSubgraph(feed, find_ann)  # type: ignore[arg-type]
 

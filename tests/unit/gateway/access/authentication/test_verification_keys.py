@@ -48,13 +48,13 @@ class Issuer:
 
     def __init__(self, *keys: Any) -> None:
         self.keys = keys
-        self.is_away = False
+        self.is_outage = False
         self.asked = 0
 
     async def __call__(self) -> bytes:
         self.asked += 1
         await asyncio.sleep(0)
-        if self.is_away:
+        if self.is_outage:
             raise OSError
         return key_set(*self.keys)
 
@@ -296,7 +296,7 @@ async def test_the_last_good_set_is_kept_while_the_issuer_is_away(
     await refreshed(keys)
     assert keys.not_ready() is None
 
-    issuer.is_away = True
+    issuer.is_outage = True
     await refreshed(keys)
 
     assert (await keys.key_for("one")).algorithm == "EdDSA"

@@ -55,8 +55,8 @@ OF_CUSTOMER = {
 def test_no_scope_but_that_for_reading_customers_leads_to_what_is_known_of_one(scope: str) -> None:
     found = {tuple(coordinate.split(".")) for coordinate in opened(scope)}
 
-    of_customer = {field for type_, field in found if type_ == "Customer"}
-    assert of_customer <= {"id"} | OF_CUSTOMER.get(scope, set())
+    customer_field = {field for type_, field in found if type_ == "Customer"}
+    assert customer_field <= {"id"} | OF_CUSTOMER.get(scope, set())
     assert not {type_ for type_, _ in found} & {"Trait", "CustomerEvent", "Identity", "Message"}
 
 
@@ -75,9 +75,9 @@ def test_no_scope_alone_tells_identities_or_why_something_was_decided(scope: str
 
 @pytest.mark.parametrize("scope", [scope for scope in SCOPES if scope.endswith(":write")])
 def test_who_may_only_write_reads_back_no_more_than_what_was_written(scope: str) -> None:
-    of_customer = {name for name in opened(scope) if name.startswith("Customer.")}
+    customer_field = {name for name in opened(scope) if name.startswith("Customer.")}
 
-    assert of_customer <= {"Customer.id"}
+    assert customer_field <= {"Customer.id"}
 
 
 def test_what_asks_a_scope_can_be_null_where_it_is_refused() -> None:
