@@ -72,14 +72,18 @@ def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> No
     )
     console.print(f"  {published['registered']} documents; in production nothing else is answered")
     run_scenarios(session, buyers)
-    show_next_steps(session, DemoCustomers.from_buyers(buyers, now).loyal)
+    is_usual = instance.folder == Path(".raak").resolve()
+    options = "" if is_usual else f" --data {instance.folder}"
+    show_next_steps(session, DemoCustomers.from_buyers(buyers, now).loyal, options)
 
 
-def show_next_steps(session: DemoSession, customer: Buyer) -> None:
-    """Say what to try now, with a token to copy."""
+def show_next_steps(session: DemoSession, customer: Buyer, options: str = "") -> None:
+    """Say what to try now, with a token to copy; `options` are those of commands that need one."""
     token, command = session.token("agent", "demo", ""), Path(sys.argv[0])
     raak = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
-    question = '{ customer(ref: {identity: {type: \\"email\\", value: \\"%s\\"}}) { segments } }'
+    question = (
+        '{ customer(ref: {identity: {type: \\"email\\", value: \\"%s\\"}}) { segments { key } } }'
+    )
     session.announce("What now")
     lines = (
         f"Open {session.url}/graphql: the explorer, with examples and a token for you.",
@@ -94,7 +98,7 @@ def show_next_steps(session: DemoSession, customer: Buyer) -> None:
         "  -H 'Content-Type: application/json' \\",
         f"""  -d '{{"query": "{question % customer.email}"}}'""",
         f"{raak} plan examples/records/operations/customer.graphql",
-        f"{raak} apply examples/records",
+        f"{raak} apply examples/records{options}",
         "",
     )
     for line in lines:

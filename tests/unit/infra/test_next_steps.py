@@ -5,8 +5,11 @@ import shlex
 from io import StringIO
 from pathlib import Path
 
+from graphql import parse, validate
 from rich.console import Console
 
+from gateway.schema_source import read_subgraphs
+from gateway.supergraph import compose
 from infra.cdnow import Buyer
 from infra.demo import show_next_steps
 from infra.demo.session import DemoSession
@@ -33,6 +36,8 @@ def test_the_commands_at_the_end_of_the_demo_are_whole() -> None:
     words = shlex.split(command.split("\n")[0])
     question = json.loads(words[words.index("-d") + 1])["query"]
     assert 'value: "cdnow-00007@example.com"' in question
+    schema = compose(read_subgraphs()).schema
+    assert validate(schema, parse(question)) == []
     for line in text.splitlines():
         for word in line.split():
             if word.startswith("examples/"):
