@@ -1,8 +1,9 @@
 """Who may come in, and what is written down of it."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from gateway.access.authentication.caller_tokens import TokenRules
 from services.chassis.principal import audience_of
@@ -71,8 +72,8 @@ class AuthenticationSettings(ServiceSettings):
     write_keys: Texts = Field(
         default=(), repr=False, description="keys that may send events to /v1, separated by commas"
     )
-    audit_file: Path | None = Field(
-        default=None, description="where the audit log is appended; none: standard output"
+    audit_file: Annotated[Path | None, BeforeValidator(lambda value: value or None)] = Field(
+        default=None, description="where the audit log is appended; empty: standard output"
     )
     audit_digests_staff: bool = Field(
         default=False,

@@ -290,9 +290,13 @@ def test_every_process_reads_the_settings_files_and_the_gateway_alone_its_own() 
     everybody, gateways = "${RAAK_ENV_FILE:-raak.env}", "${RAAK_GATEWAY_ENV_FILE:-raak-gateway.env}"
 
     for name in ("keys", "migrate", *SERVICES, "gateway", "operator", "backup"):
-        files = COMPOSE["services"][name]["env_file"]
-        assert [file["path"] for file in files] == [everybody, gateways][: 1 + (name == "gateway")]
-        assert not any(file["required"] for file in files)
+        files = {f["path"]: f["required"] for f in COMPOSE["services"][name]["env_file"]}
+        assert files == (
+            {"./infra/docker/gateway.env": True, everybody: False, gateways: False}
+            if name == "gateway"
+            else {everybody: False}
+        )
+        assert list(files)[-1] == (gateways if name == "gateway" else everybody)
 
 
 def test_nothing_of_ours_stands_before_what_the_settings_files_say() -> None:
