@@ -253,9 +253,17 @@ class IdentityDirectory:
         """
         for rank, identity in enumerate(identities):
             owner = self.owners.get(identity)
-            if owner is not None and (rank == 0 or self._can_be(owner, identities)):
+            if owner is None:
+                continue
+            if rank == 0 or (self._is_joined_by(identity) and self._can_be(owner, identities)):
                 return owner
         return self._customer(self.new_id())
+
+    def _is_joined_by(self, identity: Identity) -> bool:
+        """Whether an identity says that its owner is who else is named. A device goes from hand to
+        hand: it says so only while its owner has nothing else.
+        """
+        return identity.type != "device" or self.holdings[self.owners[identity]] == {identity}
 
     def _can_be(self, customer: UUID, identities: Sequence[Identity]) -> bool:
         """Whether no singular identity named contradicts those the customer holds."""
@@ -271,10 +279,8 @@ class IdentityDirectory:
         owner = self.owners.get(identity)
         if owner is None:
             self._give(identity, subject)
-        elif owner != subject and identity.type == "device":
-            # A device goes from hand to hand: it is merged only while its owner has nothing else.
-            if self.holdings[owner] == {identity}:
-                self._merge(owner, subject, evidence)
+        elif owner != subject and not self._is_joined_by(identity):
+            return
         elif owner != subject and self.is_known(owner):
             self._refuse(subject, identity, owner, evidence)
         elif owner != subject:

@@ -131,6 +131,22 @@ def test_a_device_that_changed_hands_joins_nobody() -> None:
     assert book.refusals == {}
 
 
+def test_who_logs_in_on_a_device_of_somebody_else_is_another_customer() -> None:
+    book = directory(ann="anonymous_id:a device:d")
+
+    found = resolve(book, "user_id:u device:d")
+
+    assert found != ANN
+    assert book.owners[Identity("device", "d")] == ANN
+    assert book.merges == []
+
+
+def test_who_logs_in_on_a_device_of_nobody_else_has_it() -> None:
+    book = directory(ann="device:d")
+
+    assert resolve(book, "user_id:u device:d") == ANN
+
+
 def test_a_device_known_by_nothing_else_joins_its_visitor() -> None:
     book = directory(ann="device:d")
 
