@@ -77,7 +77,7 @@ class OutcomeInput:
     """How a customer reacted to a proposition, as its channel saw it."""
 
     proposition: strawberry.ID
-    """The `id` of a proposition that nextBestActions returned."""
+    """The `id` or the `trackingCode` of a proposition that nextBestActions returned."""
     kind: OutcomeKind
     """The reaction. CONVERTED is accepted from servers and staff only (`DECISION_SERVER_OUTCOME`).
     """

@@ -151,7 +151,9 @@ class Proposition:
     HTML.
     """
     tracking_code: str
-    """For links: a short text that names this proposition."""
+    """26 letters and digits that name this proposition in a link, an e-mail or on paper. Whoever
+    sees what became of it reports that with the code: `recordOutcome(input: {proposition: …})`.
+    """
     propensity: float | None = to_explain()
     """The chance (0 to 1) that they accept it when it is presented."""
     value: Money | None = to_explain()

@@ -17,7 +17,7 @@ class UnknownProposition(RaakError, code="DECISION_UNKNOWN_PROPOSITION", status=
     def __init__(self, proposition: object) -> None:
         super().__init__(
             f"There is no proposition {str(proposition)!r}.",
-            hint="Pass the id of a proposition as nextBestActions returned it.",
+            hint="Pass its id or trackingCode as nextBestActions returned it.",
         )
 
 

@@ -19,6 +19,7 @@ from services.contracts.enums import OutcomeKind, SenderClass
 from services.decision.domain.identifiers import (
     make_proposition_id,
     make_tracking_code,
+    read_proposition_id,
     split_proposition_id,
 )
 from services.decision.domain.propensity import Arm, Tally
@@ -126,7 +127,7 @@ def _check_texts(report: OutcomeReport) -> None:
 async def _lock_decision(connection: Connection, id: str) -> tuple[DecisionRecord, int]:
     """Lock the decision of a proposition; returns it with the rank; raises UnknownProposition."""
     try:
-        decision_id, rank = split_proposition_id(UUID(id))
+        decision_id, rank = split_proposition_id(read_proposition_id(id))
     except ValueError:
         raise UnknownProposition(id) from None
     decision = await decisions.lock(connection, decision_id)
@@ -138,7 +139,13 @@ async def _lock_decision(connection: Connection, id: str) -> tuple[DecisionRecor
 def _compute_digest(report: OutcomeReport) -> bytes:
     """Of what must be the same in all reports with the same key."""
     at = report.at and report.at.timestamp()
-    content = [str(UUID(report.proposition)), report.kind, at, report.value, report.reason]
+    content = [
+        str(read_proposition_id(report.proposition)),
+        report.kind,
+        at,
+        report.value,
+        report.reason,
+    ]
     return xxh3_128_digest(orjson.dumps(content))
 
 

@@ -99,6 +99,17 @@ async def test_the_same_report_again_gives_the_same_outcome(replica: Replica) ->
     assert await tallies(replica) == {("newsletter", "WEB"): (1, 1)}
 
 
+async def test_an_outcome_is_reported_by_the_tracking_code_as_by_the_id(replica: Replica) -> None:
+    decision = await replica.offers(by("anonymous_id", "b1"))
+    proposition = decision["propositions"][0]
+
+    by_code = await replica.report(proposition["trackingCode"], "ACCEPTED", "order-17")
+    by_id = await replica.report(proposition["id"], "ACCEPTED", "order-17")
+
+    assert by_code["id"] == by_id["id"]
+    assert await replica.count("outcome") == 1
+
+
 async def test_the_same_key_for_something_else_is_a_conflict(replica: Replica) -> None:
     decision = await replica.offers(by("anonymous_id", "b1"))
     proposition = decision["propositions"][0]["id"]
@@ -114,7 +125,7 @@ async def test_the_same_key_for_something_else_is_a_conflict(replica: Replica) -
 NOBODYS = "0b9f8a3e-5d1c-4c8e-9f61-7a2d4be0c311"
 
 
-@pytest.mark.parametrize("proposition", ["nonsense", NOBODYS, "rank 9"])
+@pytest.mark.parametrize("proposition", ["nonsense", NOBODYS, "rank 9", "a" * 26])
 async def test_an_unknown_proposition_is_an_error(replica: Replica, proposition: str) -> None:
     if proposition == "rank 9":
         decision = await replica.offers(by("anonymous_id", "b1"))
