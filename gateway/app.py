@@ -42,13 +42,14 @@ from gateway.schema_source import (
     subgraph_folder,
     supergraph_file,
 )
-from gateway.security_headers import add_security_headers
+from gateway.security_headers import add_security_headers, allows_origin
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces import operations, tokens
 from gateway.surfaces.json_api import JsonEndpoint
+from gateway.surfaces.mcp import endpoint as mcp_endpoint
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis import telemetry
 from services.chassis.background_health import BackgroundHealth
@@ -111,6 +112,8 @@ def create(
             shows_explorer = settings.endpoint_settings.shows_explorer
             page = PageFiles() if shows_explorer else None
             app.mount_direct("/graphql", page.before(endpoint) if page else endpoint)
+            if settings.mcp:
+                app.mount_direct(mcp_endpoint.PATH, _mcp(settings, graph, access))
             progress = BackgroundHealth(
                 standstill_s=inf
             )  # it answers most things while others are away
@@ -119,7 +122,7 @@ def create(
                 *_segment(settings, session, access, admission).routes(),
                 *_server_api(settings, graph, access, admission),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
-                Route("/", _entrance(shows_explorer)),
+                Route("/", _entrance(shows_explorer, settings.mcp)),
                 *(page.routes() if page else ()),
                 *(_explorer_tokens(settings, access) if page else ()),
             ]
@@ -284,6 +287,19 @@ def _server_api(
     return [endpoint.route() for endpoint in endpoints]
 
 
+def _mcp(
+    settings: GatewaySettings, graph: CurrentGraph, access: AccessControl
+) -> mcp_endpoint.McpEndpoint:
+    """What assistants come to."""
+    may_come = partial(
+        allows_origin,
+        settings.cors_origins,
+        allows_local_pages=settings.mode == "development",
+    )
+    limits = settings.body_limits("max_body_bytes")
+    return mcp_endpoint.McpEndpoint(graph, access.authenticator, limits, may_come)
+
+
 def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> list[Route]:
     if access.token_signing_key is None:
         return []
@@ -293,7 +309,7 @@ def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> list[R
     return TokenEndpoint(access.token_signing_key, networks, limits, lifetime_s).routes()
 
 
-def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
+def _entrance(shows_explorer: bool, serves_mcp: bool) -> Callable[[Request], Awaitable[Response]]:
     """What stands at `/`: where everything is; for a browser in development, the explorer."""
 
     async def entrance(request: Request) -> Response:
@@ -306,6 +322,7 @@ def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
                 "events": "/v1",
                 "operations": operations.PATH,
                 "tokens": tokens.PATH,
+                **({"assistants": mcp_endpoint.PATH} if serves_mcp else {}),
                 "health": "/health/ready",
             }
         )

@@ -1,0 +1,135 @@
+"""Tools: registered operations that their authors describe, so that an assistant knows their use.
+
+The description of an operation makes it a tool, for the callers who may have all it asks for. What
+would reach a customer unnoticed is none, whatever its description says.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphql import GraphQLNamedType, get_named_type
+
+from gateway.access.selections import TypedSelectionSet
+from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
+from gateway.supergraph import Supergraph
+from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
+from gateway.surfaces.mcp.argument_schema import describe_arguments
+from gateway.surfaces.mcp.offer_card import OFFER_CARD
+from services.chassis.errors import RaakError
+
+log = logging.getLogger(__name__)
+
+JSON = dict[str, Any]
+CUSTOMER = "Customer"
+OWNER = "customer"
+"""The field of what hangs from a customer that says from which."""
+WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """An operation as an assistant sees it."""
+
+    name: str
+    description: str
+    arguments: JSON
+    """A JSON Schema."""
+    text: str
+    operation: str
+    """Which of the operations in the text."""
+    prepared: PreparedOperation
+    is_read_only: bool
+    is_idempotent: bool
+    app: str | None = None
+    """The address of the page that shows its results."""
+
+    @property
+    def title(self) -> str:
+        return self.name.replace("_", " ").capitalize()
+
+
+class ToolCache:
+    """The tools of a graph and of the operations registered now, worked out once for each."""
+
+    def __init__(self) -> None:
+        self._of: tuple[RequestPipeline, int] | None = None
+        self._tools: Mapping[str, Tool] = {}
+
+    def tools(self, graph: RequestPipeline) -> Mapping[str, Tool]:
+        """By name; of two with the same name the one published last."""
+        of = graph, graph.registry.version
+        if of != self._of:
+            self._tools = {tool.name: tool for tool in find_tools(graph)}
+            self._of = of
+        return self._tools
+
+
+def find_tools(graph: RequestPipeline) -> Iterator[Tool]:
+    """The operations that are tools; why another one is none, the log says."""
+    for text, name in graph.registry.described():
+        try:
+            prepared = graph.operations.get(text, name)
+            problem = find_problem(prepared)
+        except RaakError as error:
+            problem = error.code
+        if problem:
+            fields = {"operation": name, "because": problem}
+            log.warning("a described operation is no tool", extra={"fields": fields})
+        else:
+            yield build_tool(text, name, prepared, graph)
+
+
+def build_tool(text: str, name: str, prepared: PreparedOperation, graph: RequestPipeline) -> Tool:
+    facts, definition = prepared.facts, prepared.facts.operation.definition
+    assert definition.description is not None, "that makes it a tool"
+    supergraph, is_query = graph.supergraph, facts.kind == "query"
+    return Tool(
+        name=WORD_START.sub("_", name).lower(),
+        description=definition.description.value,
+        arguments=describe_arguments(definition, supergraph.schema),
+        text=text,
+        operation=name,
+        prepared=prepared,
+        is_read_only=is_query,
+        is_idempotent=is_query and not _records_something(prepared, supergraph),
+        app=OFFER_CARD.uri if facts.root_coordinates == {OFFER_CARD.shows} else None,
+    )
+
+
+def _records_something(prepared: PreparedOperation, supergraph: Supergraph) -> bool:
+    fields = (coordinate.split(".", 1) for coordinate in prepared.plan.coordinates)
+    return any(supergraph.is_tagged(type_, name, NOT_IDEMPOTENT) for type_, name in fields)
+
+
+def find_problem(prepared: PreparedOperation) -> str | None:
+    """Why an operation cannot be a tool: it must tell which customer it is about, so that their
+    consent can be looked at.
+    """
+    facts = prepared.facts
+    if facts.kind == "subscription":
+        return "A subscription has no result to wait for."
+    if facts.kind == "mutation":
+        if facts.references:
+            return None
+        return "It changes something, and no argument of it is a CustomerRef."
+    ownerless = sorted({each.name for each in _ownerless_types(facts.root)})
+    if ownerless:
+        return f"It does not select `customer` of {', '.join(ownerless)}."
+    return None
+
+
+def _ownerless_types(selected: TypedSelectionSet) -> Iterator[GraphQLNamedType]:
+    """Types selected without the customer they hang from."""
+    for field in selected.fields():
+        type_ = get_named_type(field.definition.type) if field.definition else None
+        if type_ is None or field.node.selection_set is None or type_.name == CUSTOMER:
+            continue
+        owner = getattr(type_, "fields", {}).get(OWNER)
+        if owner is None or get_named_type(owner.type).name != CUSTOMER:
+            yield from _ownerless_types(field.below)
+        elif OWNER not in {below.name for below in field.below.fields()}:
+            yield type_
