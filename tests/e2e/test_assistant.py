@@ -69,7 +69,7 @@ def by_email(email: str) -> JSON:
 
 @asynccontextmanager
 async def assistant(
-    stack: Stack, role: str, customer: str = "", scopes: Collection[str] = ()
+    stack: Stack, role: str, customer: str = "", scopes: Collection[str] = (), mode: str = "auto"
 ) -> AsyncIterator[Client]:
     """An assistant that works for somebody of this role."""
     signing = stack.instance.keys.tokens
@@ -77,7 +77,8 @@ async def assistant(
     headers = {"Authorization": f"Bearer {token}"}
     async with httpx2.AsyncClient(headers=headers, trust_env=False, timeout=30) as http:
         address = f"{stack.instance.url}/mcp"
-        async with Client(streamable_http_client(address, http_client=http)) as client:
+        transport = streamable_http_client(address, http_client=http)
+        async with Client(transport, mode=mode) as client:
             yield client
 
 
@@ -149,6 +150,15 @@ async def test_an_assistant_sees_the_tools_of_the_role_it_works_for(
         listed = (await client.list_tools()).tools
 
     assert [tool.name for tool in listed] == names
+
+
+async def test_an_assistant_of_an_earlier_protocol_is_answered_as_well(stack: Stack) -> None:
+    async with assistant(stack, "agent", mode="legacy") as client:
+        listed = [tool.name for tool in (await client.list_tools()).tools]
+        found = await client.call_tool("find_customer", {"customer": by_email(CONSENTING)})
+
+    assert listed == EVERY_TOOL
+    assert data_of(found)["customer"]["id"]
 
 
 async def test_reading_and_changing_are_told_apart(stack: Stack) -> None:

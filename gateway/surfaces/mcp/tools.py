@@ -27,6 +27,8 @@ JSON = dict[str, Any]
 CUSTOMER = "Customer"
 OWNER = "customer"
 """The field of what hangs from a customer that says from which."""
+LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
+"""Within a paragraph."""
 WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -89,7 +91,7 @@ def build_tool(text: str, name: str, prepared: PreparedOperation, graph: Request
     supergraph, is_query = graph.supergraph, facts.kind == "query"
     return Tool(
         name=WORD_START.sub("_", name).lower(),
-        description=definition.description.value,
+        description=LINE_END.sub(" ", definition.description.value),
         arguments=describe_arguments(definition, supergraph.schema),
         text=text,
         operation=name,

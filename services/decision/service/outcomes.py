@@ -86,9 +86,9 @@ async def record_outcome(
     """
     _check_texts(report)
     decision, rank = await _lock_decision(connection, report.proposition)
-    made_for = CustomerRef(decision.customer_id)
-    await require_own(connection, principal, made_for)
-    if report.customer and not await is_same_customer(connection, report.customer, made_for):
+    owner = CustomerRef(decision.customer_id)
+    await require_own(connection, principal, owner)
+    if report.customer and not await is_same_customer(connection, report.customer, owner):
         raise OtherCustomer(report.proposition)
     new = IdempotencyClaim(new_id(), _compute_digest(report))
     claim = await outcomes.claim(connection, _build_key(principal, report, decision), new)

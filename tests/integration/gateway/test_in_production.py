@@ -32,6 +32,7 @@ from tests.waiting import until
 NOW = datetime.now(UTC)
 SECRET = "what the keys of this test are hashed with"
 SEGMENTS = "query Segments { segments }"
+TOOL = '"The keys of all segments." query SegmentKeys { segments }'
 TEXT, KEY = create_key(
     SECRET, Roles.read().resolve_grant, name="shop", role=Role.AGENT, scopes=None, now=NOW
 )
@@ -96,9 +97,10 @@ async def house(
     async with database_url_for("gateway") as url:
         async with open_database(url) as database, database.transaction() as connection:
             await store.add_key(connection, KEY)
-            await store.publish(
-                connection, [RegisteredOperation(SEGMENTS, "segments.graphql", NOW)], NOW
-            )
+            registered = [
+                RegisteredOperation(text, "shop.graphql", NOW) for text in (SEGMENTS, TOOL)
+            ]
+            await store.publish(connection, registered, NOW)
         async with standing(key_files, url) as house:
             await until(house.is_ready)
             yield house
@@ -125,6 +127,26 @@ async def test_it_is_answered_in_another_layout_and_with_type_names(house: House
     answer = await house.ask({"query": "query  Segments {\n  segments,\n  __typename\n}\n"})
 
     assert answer == {"data": {"segments": ["loyal"], "__typename": "Query"}}
+
+
+async def test_an_assistant_has_the_described_operations_as_tools_and_no_others(
+    house: House,
+) -> None:
+    async def send(method: str, **parameters: Any) -> Any:
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        headers = {
+            "Authorization": f"Bearer {house.token}",
+            "Accept": "application/json, text/event-stream",
+        }
+        return (await house.client.post("/mcp", json=message, headers=headers)).json()["result"]
+
+    listed = (await send("tools/list"))["tools"]
+    called = await send("tools/call", name="segment_keys", arguments={})
+
+    assert [(tool["name"], tool["description"]) for tool in listed] == [
+        ("segment_keys", "The keys of all segments.")
+    ]
+    assert called["structuredContent"]["data"] == {"segments": ["loyal"]}
 
 
 async def test_nothing_else_is_answered(house: House) -> None:
