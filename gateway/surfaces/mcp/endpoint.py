@@ -14,6 +14,7 @@ from gateway.pipeline.authorize import token_missing
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.surfaces.json_api import format_refusal
 from gateway.surfaces.mcp.caller_tools import CallerTools
+from gateway.surfaces.mcp.resource_metadata import ResourceMetadata
 from gateway.surfaces.mcp.tools import ToolCache
 from services.chassis.bodies import BodyLimits, headers_of, read_body
 from services.chassis.errors import RaakError
@@ -37,6 +38,8 @@ class McpEndpoint:
     authenticator: Authenticator
     limits: BodyLimits
     allows_origin: Callable[[str], bool]
+    metadata: ResourceMetadata | None = None
+    """Where callers sign in, if they are told."""
     cache: ToolCache = field(default_factory=ToolCache)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,10 +51,16 @@ class McpEndpoint:
             tools = await self._authenticate(scope)
             body = await read_body(receive, headers_of(scope), self.limits)
         except RaakError as refusal:
-            await format_refusal(refusal)(scope, receive, send)
+            await self._refuse(refusal)(scope, receive, send)
             return
         server = await asyncio.to_thread(import_module, SERVER)
         await server.serve_http(tools, scope, _replay(body, receive), send)
+
+    def _refuse(self, refusal: RaakError) -> Response:
+        response = format_refusal(refusal)
+        if self.metadata and refusal.status == 401:
+            response.headers["WWW-Authenticate"] = self.metadata.challenge
+        return response
 
     async def _authenticate(self, scope: Scope) -> CallerTools:
         headers = headers_of(scope)

@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 JSON = dict[str, Any]
 CUSTOMER = "Customer"
-OWNER = "customer"
-"""The field of what hangs from a customer that says from which."""
 LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
 """Within a paragraph."""
 WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -120,7 +118,7 @@ def find_problem(prepared: PreparedOperation) -> str | None:
         return "It changes something, and no argument of it is a CustomerRef."
     ownerless = sorted({each.name for each in _ownerless_types(facts.root)})
     if ownerless:
-        return f"It does not select `customer` of {', '.join(ownerless)}."
+        return f"It does not select the customer of {', '.join(ownerless)}."
     return None
 
 
@@ -130,8 +128,12 @@ def _ownerless_types(selected: TypedSelectionSet) -> Iterator[GraphQLNamedType]:
         type_ = get_named_type(field.definition.type) if field.definition else None
         if type_ is None or field.node.selection_set is None or type_.name == CUSTOMER:
             continue
-        owner = getattr(type_, "fields", {}).get(OWNER)
-        if owner is None or get_named_type(owner.type).name != CUSTOMER:
-            yield from _ownerless_types(field.below)
-        elif OWNER not in {below.name for below in field.below.fields()}:
+        owners = {
+            name
+            for name, each in getattr(type_, "fields", {}).items()
+            if get_named_type(each.type).name == CUSTOMER
+        }
+        if owners and owners.isdisjoint(below.name for below in field.below.fields()):
             yield type_
+        else:
+            yield from _ownerless_types(field.below)

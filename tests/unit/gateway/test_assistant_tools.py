@@ -117,8 +117,9 @@ def test_every_example_is_a_tool_named_like_its_file(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("query A($id: ID!) { decision(id: $id) { id } }", "select `customer` of Decision"),
+        ("query A($id: ID!) { decision(id: $id) { id } }", "select the customer of Decision"),
         ("query A { customers(first: 2) { edges { node { id } } } }", None),
+        ("query A { customers { edges { cursor } } }", "select the customer of CustomerEdge"),
         (
             "query A($ref: CustomerRef!) { customer(ref: $ref) { "
             "decisions { edges { node { ...D } } } } } fragment D on Decision { id }",
