@@ -437,6 +437,10 @@ def operations_publish(
         answer = asyncio.run(registered.publish(load_gateway_settings(data), paths or [], now))
     for each in answer["operations"]:
         line = f"{each['id']}  {each['source']}: {each['name'] or '(without a name)'}"
+        if each.get("tool"):
+            line += f", the tool {each['tool']}"
+        elif "noTool" in each:
+            line += f", no tool: {each['noTool']}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"{answer['registered']} documents are registered; {answer['new']} are new.")
 

@@ -83,12 +83,29 @@ def find_tools(graph: RequestPipeline) -> Iterator[Tool]:
             yield build_tool(text, name, prepared, graph)
 
 
+def tool_name(operation: str) -> str:
+    """The name of the tool an operation is: `find_customer` of FindCustomer."""
+    return WORD_START.sub("_", operation).lower()
+
+
+def describe_use(prepared: PreparedOperation) -> JSON:
+    """Which tool a registered operation is, or why it is none; nothing of one without a name or a
+    description.
+    """
+    definition = prepared.facts.operation.definition
+    if not (definition.name and definition.description):
+        return {}
+    if problem := find_problem(prepared):
+        return {"tool": None, "noTool": problem}
+    return {"tool": tool_name(definition.name.value)}
+
+
 def build_tool(text: str, name: str, prepared: PreparedOperation, graph: RequestPipeline) -> Tool:
     facts, definition = prepared.facts, prepared.facts.operation.definition
     assert definition.description is not None, "that makes it a tool"
     supergraph, is_query = graph.supergraph, facts.kind == "query"
     return Tool(
-        name=WORD_START.sub("_", name).lower(),
+        name=tool_name(name),
         description=LINE_END.sub(" ", definition.description.value),
         arguments=describe_arguments(definition, supergraph.schema),
         text=text,

@@ -17,7 +17,7 @@ from gateway.pipeline.prepare import PreparedOperationCache
 from gateway.schema_source import read_subgraphs
 from gateway.supergraph import compose
 from gateway.surfaces.mcp.argument_schema import describe_arguments
-from gateway.surfaces.mcp.tools import WORD_START, find_problem
+from gateway.surfaces.mcp.tools import describe_use, find_problem, tool_name
 from gateway.surfaces.mcp.untrusted_text import CLOSING, NOTICE, OPENING, fence
 
 JSON = dict[str, Any]
@@ -110,7 +110,7 @@ def test_every_example_is_a_tool_named_like_its_file(
     assert find_problem(prepared) is None
     assert definition.description is not None
     assert definition.name is not None
-    assert WORD_START.sub("_", definition.name.value).lower() == file.stem
+    assert tool_name(definition.name.value) == file.stem
     assert all(each.description for each in definition.variable_definitions or ())
 
 
@@ -152,6 +152,22 @@ def test_a_tool_tells_which_customer_it_is_about(
 
     assert (found is None) == (problem is None)
     assert (problem or "") in (found or "")
+
+
+def test_who_publishes_is_told_which_tool_it_is_or_why_it_is_none(
+    operations: PreparedOperationCache,
+) -> None:
+    texts = (
+        '"All." query AllActions { actions { key } }',
+        '"One." query A($id: ID!) { decision(id: $id) { id } }',
+        "query Actions { actions { key } }",
+    )
+
+    assert [describe_use(operations.get(text, None)) for text in texts] == [
+        {"tool": "all_actions"},
+        {"tool": None, "noTool": "It does not select the customer of Decision."},
+        {},
+    ]
 
 
 async def test_only_a_description_makes_a_tool_and_the_last_one_published_stands_last() -> None:
