@@ -332,6 +332,7 @@ async def test_what_is_wrong_with_a_call_is_told_with_its_code(stack: Stack) -> 
         doubled = await client.call_tool("find_customer", {"customer": both})
 
     assert code_of(unknown) == "INVALID_TOOL_ARGUMENTS"
+    assert "It has from, to." in text_of(unknown)
     assert misshapen.is_error
     assert code_of(doubled) == "INVALID_CUSTOMER_REF"
 

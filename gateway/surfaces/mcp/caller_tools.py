@@ -55,9 +55,9 @@ class CallerTools:
         before all customers in the answer have.
         """
         references = self.graph.find_customers(tool.prepared, request, self.caller)
-        if not (references or tool.is_read_only):
+        if not (references or tool.is_idempotent):
             raise InvalidToolArguments(
-                f"{tool.name} changes something, and names no customer.",
+                f"{tool.name} records something, and names no customer.",
                 hint="Name the customer it is about.",
             )
         consented = await check_consents(self.graph, self.caller, references)

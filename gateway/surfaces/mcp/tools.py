@@ -15,7 +15,6 @@ from graphql import GraphQLNamedType, get_named_type
 from gateway.access.selections import TypedSelectionSet
 from gateway.pipeline.pipeline import RequestPipeline
 from gateway.pipeline.prepare import PreparedOperation
-from gateway.supergraph import Supergraph
 from gateway.supergraph.schema_metadata import NOT_IDEMPOTENT
 from gateway.surfaces.mcp.argument_schema import describe_arguments
 from gateway.surfaces.mcp.offer_card import OFFER_CARD
@@ -103,38 +102,40 @@ def describe_use(prepared: PreparedOperation) -> JSON:
 def build_tool(text: str, name: str, prepared: PreparedOperation, graph: RequestPipeline) -> Tool:
     facts, definition = prepared.facts, prepared.facts.operation.definition
     assert definition.description is not None, "that makes it a tool"
-    supergraph, is_query = graph.supergraph, facts.kind == "query"
     return Tool(
         name=tool_name(name),
         description=LINE_END.sub(" ", definition.description.value),
-        arguments=describe_arguments(definition, supergraph.schema),
+        arguments=describe_arguments(definition, graph.supergraph.schema),
         text=text,
         operation=name,
         prepared=prepared,
-        is_read_only=is_query,
-        is_idempotent=is_query and not _records_something(prepared, supergraph),
+        is_read_only=facts.kind == "query",
+        is_idempotent=not _records_something(prepared),
         app=OFFER_CARD.uri if facts.root_coordinates == {OFFER_CARD.shows} else None,
     )
 
 
-def _records_something(prepared: PreparedOperation, supergraph: Supergraph) -> bool:
-    fields = (coordinate.split(".", 1) for coordinate in prepared.plan.coordinates)
-    return any(supergraph.is_tagged(type_, name, NOT_IDEMPOTENT) for type_, name in fields)
+def _records_something(prepared: PreparedOperation) -> bool:
+    """Whether it changes something, or is a query that records what it does."""
+    plan = prepared.plan
+    fields = (coordinate.split(".", 1) for coordinate in plan.coordinates)
+    return plan.is_mutation or any(
+        plan.supergraph.is_tagged(type_name, field, NOT_IDEMPOTENT) for type_name, field in fields
+    )
 
 
 def find_problem(prepared: PreparedOperation) -> str | None:
     """Why an operation cannot be a tool: it must tell which customer it is about, so that their
-    consent can be looked at.
+    consent can be looked at; before anything is recorded, if it records something.
     """
     facts = prepared.facts
     if facts.kind == "subscription":
         return "A subscription has no result to wait for."
-    if facts.kind == "mutation":
-        if facts.references:
-            return None
-        return "It changes something, and no argument of it is a CustomerRef."
+    names_one = facts.references and len(list(facts.root.fields())) == 1
+    if _records_something(prepared) and not names_one:
+        return "It records something, and is not one field that a CustomerRef is an argument of."
     ownerless = sorted({each.name for each in _ownerless_types(facts.root)})
-    if ownerless:
+    if ownerless and facts.kind == "query":
         return f"It does not select the customer of {', '.join(ownerless)}."
     return None
 

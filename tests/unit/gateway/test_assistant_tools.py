@@ -132,9 +132,24 @@ def test_every_example_is_a_tool_named_like_its_file(
         ),
         (
             'mutation A($id: ID!) { exitJourney(instance: $id, reason: "no") { id } }',
-            "no argument of it is a CustomerRef",
+            "not one field that a CustomerRef is an argument of",
         ),
-        ('mutation A { publishSegment(yaml: "") { key } }', "no argument of it is a CustomerRef"),
+        ('mutation A { publishSegment(yaml: "") { key } }', "not one field"),
+        (
+            "mutation A($i: ConsentInput!, $o: OutcomeInput!) { setConsent(input: $i) { id } "
+            "recordOutcome(input: $o) { id } }",
+            "not one field",
+        ),
+        (
+            "query A($id: ID!) { decision(id: $id) { customer { "
+            'nextBestActions(channel: WEB, placement: "home") { customer { id } } } } }',
+            "It records something",
+        ),
+        (
+            "query A($ref: CustomerRef!) { customer(ref: $ref) { "
+            'nextBestActions(channel: WEB, placement: "home") { id } } }',
+            None,
+        ),
         (
             "mutation A($input: ConsentInput!) { setConsent(input: $input) { id } }",
             None,
