@@ -17,6 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult
 
+from gateway.access.limits.registered_operations import hash_document
 from gateway.surfaces.mcp.consent import PURPOSE
 from gateway.surfaces.mcp.untrusted_text import CLOSING, NOTICE, OPENING
 from infra import gateway_database, operations
@@ -338,6 +339,38 @@ async def test_what_is_wrong_with_a_call_is_told_with_its_code(stack: Stack) -> 
 
 
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+
+
+async def test_a_change_that_names_nobody_is_not_made(stack: Stack, tmp_path: Path) -> None:
+    settings = gateway_database.embedded_gateway_settings(stack.instance)
+    text = (
+        '"Any." mutation RecordAny($input: OutcomeInput!) { recordOutcome(input: $input) { id } }'
+    )
+    (tmp_path / "record_any.graphql").write_text(text)
+    await operations.publish(settings, [tmp_path], datetime.now(UTC))
+    [victim, *_] = people(stack, f"victim-{uuid4().hex[:6]}", 4)
+    report = {"proposition": victim.proposition, "kind": "ACCEPTED", "idempotencyKey": "any"}
+
+    try:
+        await until(lambda: is_listed(stack, "record_any"))
+        async with assistant(stack, "agent") as client:
+            result = await client.call_tool("record_any", {"input": report})
+    finally:
+        await operations.retire(settings, hash_document(text))
+
+    async def is_gone() -> bool:
+        return not await is_listed(stack, "record_any")
+
+    assert code_of(result) == "INVALID_TOOL_ARGUMENTS"
+    assert stack.as_("agent").data(OUTCOMES, id=victim.decision)["decision"]["outcomes"] == []
+    await until(is_gone)
+
+
+async def is_listed(stack: Stack, name: str) -> bool:
+    async with assistant(stack, "agent") as client:
+        return name in {tool.name for tool in (await client.list_tools()).tools}
+
+
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 ACCEPT = {"Accept": "application/json, text/event-stream"}
 
