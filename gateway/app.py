@@ -42,18 +42,27 @@ from gateway.schema_source import (
     subgraph_folder,
     supergraph_file,
 )
-from gateway.security_headers import add_security_headers
+from gateway.security_headers import add_security_headers, allows_origin
 from gateway.settings import GatewaySettings
 from gateway.subgraph_health import SubgraphHealth
 from gateway.supergraph import HttpTransport, ResilientTransport, Supergraph, Transport
 from gateway.supergraph.transport.connection_pool import KEEP_ALIVE_S
 from gateway.surfaces import operations, tokens
 from gateway.surfaces.json_api import JsonEndpoint
+from gateway.surfaces.mcp import endpoint as mcp_endpoint
+from gateway.surfaces.mcp.resource_metadata import ResourceMetadata
 from gateway.surfaces.segment import ProfileClient, SegmentApi, SenderAuthenticator
 from services.chassis import telemetry
 from services.chassis.background_health import BackgroundHealth
 from services.chassis.database import open_database
-from services.chassis.server import LEAVING, ProcessApp, Work, process_app, supervise
+from services.chassis.server import (
+    LEAVING,
+    MissingSetting,
+    ProcessApp,
+    Work,
+    process_app,
+    supervise,
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +80,7 @@ def create(
     graph, source = CurrentGraph(), source_of(settings, sdls)
     composed = CompositionResult.of(source)
     _addresses(composed.supergraph, settings)
+    metadata = _resource_metadata(settings)
     access = AccessControl.from_settings(settings, composed.roles, graph.plan)
     _warn_of_proxies(settings)
     load = LoadShedder(settings.tuning)
@@ -111,6 +121,8 @@ def create(
             shows_explorer = settings.endpoint_settings.shows_explorer
             page = PageFiles() if shows_explorer else None
             app.mount_direct("/graphql", page.before(endpoint) if page else endpoint)
+            if settings.mcp:
+                app.mount_direct(mcp_endpoint.PATH, _mcp(settings, graph, access, metadata))
             progress = BackgroundHealth(
                 standstill_s=inf
             )  # it answers most things while others are away
@@ -119,7 +131,8 @@ def create(
                 *_segment(settings, session, access, admission).routes(),
                 *_server_api(settings, graph, access, admission),
                 Route("/health/ready", _ready(health, resilient, reloader, access, progress)),
-                Route("/", _entrance(shows_explorer)),
+                Route("/", _entrance(shows_explorer, settings.mcp)),
+                *(metadata.routes() if metadata else ()),
                 *(page.routes() if page else ()),
                 *(_explorer_tokens(settings, access) if page else ()),
             ]
@@ -284,6 +297,35 @@ def _server_api(
     return [endpoint.route() for endpoint in endpoints]
 
 
+def _mcp(
+    settings: GatewaySettings,
+    graph: CurrentGraph,
+    access: AccessControl,
+    metadata: ResourceMetadata | None,
+) -> mcp_endpoint.McpEndpoint:
+    """What assistants come to."""
+    may_come = partial(
+        allows_origin,
+        settings.cors_origins,
+        allows_local_pages=settings.mode == "development",
+    )
+    limits = settings.body_limits("max_body_bytes")
+    return mcp_endpoint.McpEndpoint(graph, access.authenticator, limits, may_come, metadata)
+
+
+def _resource_metadata(settings: GatewaySettings) -> ResourceMetadata | None:
+    """Raises MissingSetting."""
+    if not (settings.mcp and settings.mcp_url):
+        return None
+    if not settings.token_issuer.startswith(("https://", "http://")):
+        raise MissingSetting(
+            f"RAAK_GATEWAY_MCP_URL is set, and RAAK_GATEWAY_TOKEN_ISSUER is "
+            f"{settings.token_issuer!r}, where nobody can sign in.",
+            hint="Set RAAK_GATEWAY_TOKEN_ISSUER to the address of your identity provider.",
+        )
+    return ResourceMetadata(settings.mcp_url, settings.token_issuer)
+
+
 def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> list[Route]:
     if access.token_signing_key is None:
         return []
@@ -293,7 +335,7 @@ def _explorer_tokens(settings: GatewaySettings, access: AccessControl) -> list[R
     return TokenEndpoint(access.token_signing_key, networks, limits, lifetime_s).routes()
 
 
-def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
+def _entrance(shows_explorer: bool, serves_mcp: bool) -> Callable[[Request], Awaitable[Response]]:
     """What stands at `/`: where everything is; for a browser in development, the explorer."""
 
     async def entrance(request: Request) -> Response:
@@ -306,6 +348,7 @@ def _entrance(shows_explorer: bool) -> Callable[[Request], Awaitable[Response]]:
                 "events": "/v1",
                 "operations": operations.PATH,
                 "tokens": tokens.PATH,
+                **({"assistants": mcp_endpoint.PATH} if serves_mcp else {}),
                 "health": "/health/ready",
             }
         )

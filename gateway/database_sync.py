@@ -76,4 +76,5 @@ class DatabaseSync:
     async def _read_operations(self, connection: Connection) -> None:
         documents = await store.operations(connection)
         ids = {name: document.text for document in documents for name in document.ids}
+        documents.sort(key=lambda document: document.published_at)
         await self._registry.adopt((document.text for document in documents), ids)

@@ -1,5 +1,6 @@
 """Headers of every response that restrict browsers, and CORS: which pages may call."""
 
+import re
 from collections.abc import Sequence
 
 from starlette.middleware.cors import CORSMiddleware
@@ -23,6 +24,12 @@ PREFLIGHT_MAX_AGE_S = 600
 
 LOCAL_ORIGINS = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 """Pages under development, on the machine of whoever looks at them."""
+
+
+def allows_origin(origins: Sequence[str], origin: str, *, allows_local_pages: bool) -> bool:
+    """Whether pages of an origin may call."""
+    is_local = allows_local_pages and re.fullmatch(LOCAL_ORIGINS, origin) is not None
+    return is_local or origin in origins or "*" in origins
 
 
 class SecurityHeaders:

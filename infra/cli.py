@@ -293,6 +293,32 @@ def token(
 
 
 @app.command()
+def mcp(
+    url: Annotated[str, typer.Option(help="a gateway's address; else the one in --data")] = "",
+    role: Annotated[
+        str, typer.Option(help="with the instance in --data: whose rights the assistant has")
+    ] = "agent",
+    data: Folder = HERE,
+) -> None:
+    """Let an assistant on this machine use the tools of a gateway, by standard input and output.
+
+    Its token or API key stands in RAAK_TOKEN; for the instance in --data one is made of --role.
+    """
+    from infra.assistant import relay
+    from infra.instance import EmbeddedInstance
+    from infra.tokens import issue
+
+    token = os.environ.get("RAAK_TOKEN", "")
+    if url and not token:
+        raise typer.BadParameter("Set RAAK_TOKEN to a token or API key of that gateway.")
+    if not (url and token):
+        instance = EmbeddedInstance.load(data)
+        url = url or instance.url
+        token = token or issue(instance.keys.tokens, role, "assistant")
+    relay(url, token)
+
+
+@app.command()
 def claim(
     anonymous_id: Annotated[str, typer.Option(help="the browser it is for")],
     user_id: Annotated[str, typer.Option(help="who uses it")] = "",
@@ -407,6 +433,10 @@ def operations_publish(
         answer = asyncio.run(registered.publish(load_gateway_settings(data), paths or [], now))
     for each in answer["operations"]:
         line = f"{each['id']}  {each['source']}: {each['name'] or '(without a name)'}"
+        if each.get("tool"):
+            line += f", the tool {each['tool']}"
+        elif "noTool" in each:
+            line += f", no tool: {each['noTool']}"
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(f"{answer['registered']} documents are registered; {answer['new']} are new.")
 

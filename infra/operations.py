@@ -52,10 +52,11 @@ async def publish(settings: GatewaySettings, paths: Sequence[Path], now: datetim
 
     Gives what a gateway answers. Raises InvalidOperations, NothingToPublish or OperationIdTaken.
     """
-    documents = check_documents(settings, [*paths, OWN], now)
+    checker = build_checker(settings)
+    documents = _check(checker, [*paths, OWN], now)
     async with open_gateway_database(settings) as database, database.transaction() as connection:
         new = await store.publish(connection, documents, now)
-    return describe_publication(documents, new)
+    return describe_publication(documents, new, checker.prepare)
 
 
 def publish_to(url: str, key: str, paths: Sequence[Path], now: datetime) -> JSON:
@@ -93,10 +94,20 @@ def check_documents(
     settings: GatewaySettings, paths: Sequence[Path], now: datetime
 ) -> list[RegisteredOperation]:
     """Read the documents of paths; raises InvalidOperations unless the gateway can answer all."""
-    drafts, problems = read_documents(paths)
+    return _check(build_checker(settings), paths, now)
+
+
+def build_checker(settings: GatewaySettings) -> OperationChecker:
+    """Checks documents against the graph of the settings."""
     supergraph = CompositionResult.of(source_of(settings)).supergraph
     classify = Priorities.read().classify
-    checker = OperationChecker(supergraph, settings.limits, settings.weights, classify)
+    return OperationChecker(supergraph, settings.limits, settings.weights, classify)
+
+
+def _check(
+    checker: OperationChecker, paths: Sequence[Path], now: datetime
+) -> list[RegisteredOperation]:
+    drafts, problems = read_documents(paths)
     problems += [problem for draft in drafts for problem in checker.find_problems(draft)]
     return merge_drafts(drafts, problems, now)
 

@@ -17,7 +17,9 @@ def open_entry(log: AuditLog, call: CallerRequest, schema: GraphQLSchema) -> Aud
     """The entry of a request that is about to be answered."""
     references = [reference for _, reference in call.customers]
     texts = call.prepared.facts.texts
-    details = log.describe(_texts(call, schema)) if texts else {}
+    details: JSON = log.describe(_texts(call, schema)) if texts else {}
+    if call.request.surface:
+        details["surface"] = call.request.surface
     return AuditEntry(log, call.caller, call.prepared.audited, references, details)
 
 

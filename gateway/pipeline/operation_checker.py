@@ -9,7 +9,7 @@ from gateway.access.limits.cost import CostWeights
 from gateway.access.limits.load_shedding import Workload
 from gateway.access.limits.operation_limits import OperationLimits
 from gateway.access.limits.operation_manifest import OperationDraft, OperationProblem
-from gateway.pipeline.prepare import PreparedOperationCache
+from gateway.pipeline.prepare import PreparedOperation, PreparedOperationCache
 from gateway.supergraph import Supergraph
 from services.chassis.errors import RaakError
 
@@ -42,12 +42,16 @@ class OperationChecker:
         found = found or [p for each in operations for p in self._check_operation(draft, each)]
         return sorted(found, key=lambda problem: (problem.line, problem.message))
 
+    def prepare(self, text: str, name: str | None) -> PreparedOperation:
+        """An operation made ready, as the gateway does; raises RaakError."""
+        return self._operations.get(text, name)
+
     def _check_operation(
         self, draft: OperationDraft, operation: OperationDefinitionNode
     ) -> Iterator[OperationProblem]:
         name = operation.name.value if operation.name else None
         try:
-            self._operations.get(draft.text, name)
+            self.prepare(draft.text, name)
         except RaakError as refusal:
             line = operation.loc.start_token.line if operation.loc else 1
             yield draft.problem(f"{refusal.problem} {refusal.hint}", line)

@@ -4,7 +4,7 @@ It knows nothing of HTTP, so that any protocol can stand before it. `prepare` lo
 operation, which is done once for each; `answer` and `subscribe` at one caller with its variables.
 """
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -134,16 +134,24 @@ class RequestPipeline:
     # --- one caller, with its variables ---
 
     async def answer(
-        self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal | None
+        self,
+        prepared: PreparedOperation,
+        request: GraphQLRequest,
+        caller: Principal | None,
+        on_entity_ids: EntityIdsHandler | None = None,
     ) -> JSON:
-        """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError."""
+        """`data` and `errors`; only `errors` when the variables are wrong. Raises RaakError.
+
+        `on_entity_ids` is told which customers are in the data.
+        """
         call = self._read(prepared, request, caller)
         if self.audit is None:
-            return await self._answer(call, None)
+            return await self._answer(call, on_entity_ids)
         entry = open_entry(self.audit, call, self.supergraph.schema)
         await entry.begin()
+        handlers = [entry.add_customers, *([on_entity_ids] if on_entity_ids else [])]
         try:
-            answer = await self._answer(call, entry.add_customers)
+            answer = await self._answer(call, partial(_tell_all, handlers))
         except BaseException as error:  # even a request that was cancelled may have changed things
             entry.record_failure(error)
             raise
@@ -180,6 +188,16 @@ class RequestPipeline:
             answers = record_answers(answers, entry)
         guarded = self.subscription_guard(prepared.facts.root_coordinates, answers)
         return self.admission.hold(caller_key(call.caller), guarded, cost)
+
+    def may_have(self, prepared: PreparedOperation, caller: Principal) -> bool:
+        """Whether nothing that an operation asks for is denied to a caller."""
+        return self._authorization.denied(caller).isdisjoint(prepared.plan.coordinates)
+
+    def find_customers(
+        self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal
+    ) -> list[Mapping[str, Any]]:
+        """The `CustomerRef`s in the arguments of a request; raises RaakError."""
+        return [reference for _, reference in self._read(prepared, request, caller).customers]
 
     def explain(
         self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal
@@ -253,6 +271,11 @@ class RequestPipeline:
     @cached_property
     def _authorization(self) -> Authorization:
         return Authorization.over(self.supergraph, self.roles)
+
+
+def _tell_all(handlers: Sequence[EntityIdsHandler], type_name: str, ids: set[str]) -> None:
+    for handler in handlers:
+        handler(type_name, ids)
 
 
 def _is_whole(answer: JSON) -> bool:

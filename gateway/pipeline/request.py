@@ -14,3 +14,5 @@ class GraphQLRequest:
     variables: Mapping[str, Any] = field(default_factory=dict)
     may_change: bool = True
     """Whether it came by a way on which mutations are allowed."""
+    surface: str | None = None
+    """What it came by, if that is to stand in the audit log."""

@@ -51,6 +51,17 @@ class HttpSettings(ServiceSettings):
         default=4 * 1024 * 1024, ge=1_024, description="largest manifest sent to /operations"
     )
 
+    mcp: bool = Field(
+        default=True,
+        description="whether assistants may come to `/mcp`, for the tools among the registered "
+        "operations",
+    )
+    mcp_url: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s\"/]+/[^\s\"]*)?$",
+        description="public address of `/mcp`; with it assistants are told to have their users "
+        "sign in at `RAAK_GATEWAY_TOKEN_ISSUER`",
+    )
     explorer_token_networks: Networks = Field(
         default=(),
         description="networks whose clients the explorer makes tokens for, in development, "

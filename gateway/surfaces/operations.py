@@ -14,7 +14,9 @@ from gateway.access.limits.operation_manifest import (
 from gateway.access.limits.registered_operations import RegisteredOperation, list_operations
 from gateway.pipeline.operation_checker import OperationChecker
 from gateway.pipeline.pipeline import RequestPipeline
+from gateway.pipeline.prepare import PreparedOperation
 from gateway.surfaces.json_api import JSON, AuditedCall
+from gateway.surfaces.mcp.tools import describe_use
 from services.chassis.clock import Clock, utc_now
 from services.chassis.principal import Principal
 
@@ -49,7 +51,7 @@ class OperationsApi:
         call.details["documents"] = len(documents)
         call.details["hashes"] = [document.hash for document in documents[:MAX_AUDITED]]
         new = await self._store_operations(documents, now)
-        return describe_publication(documents, new)
+        return describe_publication(documents, new, self._graph().operations.get)
 
     async def _find_problems(self, drafts: Sequence[OperationDraft]) -> list[OperationProblem]:
         """Checks a document at a time, so that requests are answered in between."""
@@ -64,10 +66,22 @@ class OperationsApi:
         return problems
 
 
-def describe_publication(documents: Sequence[RegisteredOperation], new: int) -> JSON:
-    """What was published, each operation by each id a client may send."""
+def describe_publication(
+    documents: Sequence[RegisteredOperation],
+    new: int,
+    prepare: Callable[[str, str | None], PreparedOperation],
+) -> JSON:
+    """What was published, each operation by each id a client may send; and which tool it is, if it
+    has a description.
+    """
     operations = [
-        {"id": name, "hash": document.hash, "name": operation, "source": document.source}
+        {
+            "id": name,
+            "hash": document.hash,
+            "name": operation,
+            "source": document.source,
+            **describe_use(prepare(document.text, operation)),
+        }
         for document in documents
         for name in document.ids or (document.hash,)
         for operation in list_operations(document.text)

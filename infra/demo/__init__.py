@@ -23,10 +23,11 @@ from infra.demo.scenarios import (
     run_web_scenario,
     show_results,
 )
-from infra.demo.session import OPERATIONS, DemoSession
+from infra.demo.session import ASSISTANT, OPERATIONS, DemoSession
 from infra.instance import EmbeddedInstance
 
 __all__ = [
+    "ASSISTANT",
     "OPERATIONS",
     "DemoCustomers",
     "DemoSession",
@@ -67,9 +68,8 @@ def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> No
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
     session = open_session(instance, console)
     session.announce("Registering the operations of examples/records")
-    published = asyncio.run(
-        operations.publish(gateway_database.embedded_gateway_settings(instance), [OPERATIONS], now)
-    )
+    settings = gateway_database.embedded_gateway_settings(instance)
+    published = asyncio.run(operations.publish(settings, [OPERATIONS, ASSISTANT], now))
     console.print(f"  {published['registered']} documents; in production nothing else is answered")
     run_scenarios(session, buyers)
     is_usual = instance.folder == Path(".raak").resolve()

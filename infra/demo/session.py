@@ -11,6 +11,8 @@ from infra.graph_client import GraphClient
 EXAMPLES = Path(__file__).parents[2] / "examples" / "records"
 OPERATIONS = EXAMPLES / "operations"
 """The documents a shop would register; the demo sends no others."""
+ASSISTANT = EXAMPLES / "assistant"
+"""Those that are tools of assistants."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def setup(settings: ProcessSettings) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(settings.process))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for name in ("uvicorn.access", "httpx", "asyncio"):
+    for name in ("uvicorn.access", "httpx", "asyncio", "mcp"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_no_traceback_as_text)
     if spans := otlp.span_exporter(settings.otlp_endpoint):

@@ -27,6 +27,7 @@ from gateway.pipeline.prepare import PreparedOperation
 from gateway.pipeline.request import GraphQLRequest
 from gateway.security_headers import add_security_headers
 from gateway.settings import GatewaySettings
+from gateway.supergraph import EntityIdsHandler
 from services.chassis.principal import Principal
 from services.chassis.server import ProcessApp, process_app
 from services.contracts.enums import Role
@@ -57,7 +58,11 @@ class Constant(RequestPipeline):
         return self.prepared
 
     async def answer(
-        self, prepared: PreparedOperation, request: GraphQLRequest, caller: Principal | None
+        self,
+        prepared: PreparedOperation,
+        request: GraphQLRequest,
+        caller: Principal | None,
+        on_entity_ids: EntityIdsHandler | None = None,
     ) -> JSON:
         return ANSWER
 

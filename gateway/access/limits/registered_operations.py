@@ -85,6 +85,17 @@ def operation_names(document: DocumentNode) -> list[str | None]:
     ]
 
 
+def described_operations(document: DocumentNode) -> list[str]:
+    """The operations of a document that have a name and a description."""
+    return [
+        definition.name.value
+        for definition in document.definitions
+        if isinstance(definition, OperationDefinitionNode)
+        and definition.name
+        and definition.description
+    ]
+
+
 def _parse(text: str) -> DocumentNode | None:
     try:
         return parse(text)
@@ -100,13 +111,16 @@ class _Entry:
     operations: list[str | None]
     canonical: str | None
     """None if it cannot be read any more."""
+    described: list[str]
+    """The operations with a name and a description."""
 
     @classmethod
     def read(cls, text: str) -> "_Entry":
         document = _parse(text)
         if document is None:
-            return cls(text, [], None)
-        return cls(text, operation_names(document), canonical_text(document))
+            return cls(text, [], None, [])
+        described = described_operations(document)
+        return cls(text, operation_names(document), canonical_text(document), described)
 
 
 class OperationRegistry:
@@ -132,6 +146,12 @@ class OperationRegistry:
     def text_of(self, name: str) -> str | None:
         """The document with this hash (hex, small letters) or id; None if none is registered."""
         return self._texts.get(name)
+
+    def described(self) -> list[tuple[str, str]]:
+        """The registered operations that have a description, by document and name; the one
+        published last stands at the end.
+        """
+        return [(entry.text, name) for entry in self._entries.values() for name in entry.described]
 
     def check_read(self) -> None:
         """Raise OperationsUnknown while nobody can tell what is registered."""

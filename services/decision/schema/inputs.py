@@ -89,6 +89,10 @@ class OutcomeInput:
     """What it was worth, if known; from browsers and apps at most the value of the action."""
     reason: str | None = strawberry.UNSET
     """A note of an agent, such as why they said no. Staff can read it."""
+    customer: CustomerRef | None = strawberry.UNSET
+    """Who reacted, for a caller that wants it checked: a proposition made for another customer is
+    `DECISION_OTHER_CUSTOMER` then. Null leaves it to the proposition.
+    """
 
     def parse(self) -> OutcomeReport:
         return OutcomeReport(
@@ -98,6 +102,7 @@ class OutcomeInput:
             at=assume_utc(self.at),
             value=(self.value.cents, self.value.currency) if self.value else None,
             reason=self.reason or None,
+            customer=parse_customer(self.customer) if self.customer else None,
         )
 
 

@@ -142,12 +142,17 @@ async def require_own(connection: Connection, principal: Principal, ref: Custome
     if has_access(principal, ref):
         return
     own = _find_own_ref(principal)
-    ids = await customers.resolve_ids(connection, [own, ref]) if own else [None, None]
-    if ids[0] is None or ids[0] != ids[1]:
+    if own is None or not await is_same_customer(connection, own, ref):
         raise Forbidden(
             f"A {principal.role} may see its own customer only, and this is another.",
             hint="Ask with the identity the token was made for.",
         )
+
+
+async def is_same_customer(connection: Connection, one: CustomerRef, other: CustomerRef) -> bool:
+    """Whether two references lead to the same customer, merges included."""
+    one_id, other_id = await customers.resolve_ids(connection, [one, other])
+    return one_id is not None and one_id == other_id
 
 
 def _find_own_ref(principal: Principal) -> CustomerRef | None:

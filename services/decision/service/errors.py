@@ -21,6 +21,16 @@ class UnknownProposition(RaakError, code="DECISION_UNKNOWN_PROPOSITION", status=
         )
 
 
+class OtherCustomer(RaakError, code="DECISION_OTHER_CUSTOMER", status=403):
+    """An outcome names one customer, and its proposition was made for another."""
+
+    def __init__(self, proposition: str) -> None:
+        super().__init__(
+            f"The proposition {proposition!r} was not made for the customer who is named.",
+            hint="Pass the customer of the decision that the proposition is from.",
+        )
+
+
 class IdempotencyConflict(RaakError, code="DECISION_IDEMPOTENCY_CONFLICT", status=409):
     """An idempotency key that was used for another outcome."""
 

@@ -23,10 +23,11 @@ from services.decision.domain.identifiers import (
     split_proposition_id,
 )
 from services.decision.domain.propensity import Arm, Tally
-from services.decision.service.customers import require_own
+from services.decision.service.customers import is_same_customer, require_own
 from services.decision.service.errors import (
     IdempotencyConflict,
     InvalidOutcome,
+    OtherCustomer,
     UnknownProposition,
     UntrustedOutcome,
 )
@@ -59,6 +60,8 @@ class OutcomeReport:
     value: tuple[int, str] | None = None
     """Cents, and the currency."""
     reason: str | None = None
+    customer: CustomerRef | None = None
+    """Who reacted, if the caller says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,15 @@ async def record_outcome(
     """Record an outcome in the caller's transaction. The same report again changes nothing.
 
     Raises:
-        UnknownProposition, InvalidOutcome, UntrustedOutcome, IdempotencyConflict, Forbidden.
+        UnknownProposition, OtherCustomer, InvalidOutcome, UntrustedOutcome, IdempotencyConflict,
+        Forbidden.
     """
     _check_texts(report)
     decision, rank = await _lock_decision(connection, report.proposition)
-    await require_own(connection, principal, CustomerRef(decision.customer_id))
+    owner = CustomerRef(decision.customer_id)
+    await require_own(connection, principal, owner)
+    if report.customer and not await is_same_customer(connection, report.customer, owner):
+        raise OtherCustomer(report.proposition)
     new = IdempotencyClaim(new_id(), _compute_digest(report))
     claim = await outcomes.claim(connection, _build_key(principal, report, decision), new)
     if claim.digest != new.digest:

@@ -251,3 +251,25 @@ async def test_quiet_policies_apply_to_the_catalogue_of_now(replica: Replica) ->
     await replica.publish(CATALOGUE.replace("[REJECTED, DISMISSED]", "REJECTED"))
 
     assert keys(await replica.offers(by("anonymous_id", "b1"))) == ["newsletter"]
+
+
+async def test_an_outcome_is_recorded_of_the_customer_it_names_and_of_no_other(
+    replica: Replica,
+) -> None:
+    decision = await replica.offers(by("anonymous_id", "b1"))
+    report = {
+        "proposition": decision["propositions"][0]["id"],
+        "kind": "ACCEPTED",
+        "idempotencyKey": "k",
+    }
+
+    other = await replica.ask(REPORT, input=report | {"customer": by("anonymous_id", "b2")})
+    unknown = await replica.ask(REPORT, input=report | {"customer": by("email", "x@example.com")})
+    before = await replica.count("outcome")
+    own = await replica.ask(REPORT, input=report | {"customer": by("anonymous_id", "b1")})
+
+    codes = [answer["errors"][0]["extensions"]["code"] for answer in (other, unknown)]
+    assert codes == ["DECISION_OTHER_CUSTOMER"] * 2
+    assert before == 0
+    assert "errors" not in own
+    assert await replica.count("outcome") == 1

@@ -128,6 +128,20 @@ async def test_an_operation_is_known_and_retired_soon_on_every_replica(
             assert all(each.registry.is_registered(RESULTS) for each in replicas)
 
 
+async def test_described_operations_come_in_the_order_they_were_published(
+    database_for: DatabaseFor,
+) -> None:
+    texts = [f'"Number {n}." query Offers {{ a{n} }}' for n in range(5)]
+    async with database_for("gateway") as database:
+        for minute, text in enumerate(texts):
+            async with database.transaction() as connection:
+                await store.publish(connection, documents(text), NOW.replace(minute=minute))
+        known = replica(address(database))
+        await known.sync.look(database)
+
+    assert known.registry.described() == [(text, "Offers") for text in texts]
+
+
 async def test_what_is_stored_of_a_key_comes_back(database_for: DatabaseFor) -> None:
     _, plain = new_key()
     _, narrowed = create_key(

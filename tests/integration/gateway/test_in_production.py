@@ -24,6 +24,7 @@ from gateway.live.graphql_ws import PROTOCOL
 from gateway.settings import GatewaySettings
 from services.chassis.database import open_database
 from services.chassis.principal import Principal
+from services.chassis.server import MissingSetting
 from services.contracts.enums import Role
 from tests.integration.gateway.serving import serving, serving_all, small_services
 from tests.unit.gateway.small_graph import SDLS
@@ -32,6 +33,7 @@ from tests.waiting import until
 NOW = datetime.now(UTC)
 SECRET = "what the keys of this test are hashed with"
 SEGMENTS = "query Segments { segments }"
+TOOL = '"The keys of all segments." query SegmentKeys { segments }'
 TEXT, KEY = create_key(
     SECRET, Roles.read().resolve_grant, name="shop", role=Role.AGENT, scopes=None, now=NOW
 )
@@ -96,9 +98,10 @@ async def house(
     async with database_url_for("gateway") as url:
         async with open_database(url) as database, database.transaction() as connection:
             await store.add_key(connection, KEY)
-            await store.publish(
-                connection, [RegisteredOperation(SEGMENTS, "segments.graphql", NOW)], NOW
-            )
+            registered = [
+                RegisteredOperation(text, "shop.graphql", NOW) for text in (SEGMENTS, TOOL)
+            ]
+            await store.publish(connection, registered, NOW)
         async with standing(key_files, url) as house:
             await until(house.is_ready)
             yield house
@@ -125,6 +128,54 @@ async def test_it_is_answered_in_another_layout_and_with_type_names(house: House
     answer = await house.ask({"query": "query  Segments {\n  segments,\n  __typename\n}\n"})
 
     assert answer == {"data": {"segments": ["loyal"], "__typename": "Query"}}
+
+
+async def test_an_assistant_has_the_described_operations_as_tools_and_no_others(
+    house: House,
+) -> None:
+    async def send(method: str, **parameters: Any) -> Any:
+        message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+        headers = {
+            "Authorization": f"Bearer {house.token}",
+            "Accept": "application/json, text/event-stream",
+        }
+        return (await house.client.post("/mcp", json=message, headers=headers)).json()["result"]
+
+    listed = (await send("tools/list"))["tools"]
+    called = await send("tools/call", name="segment_keys", arguments={})
+
+    assert [(tool["name"], tool["description"]) for tool in listed] == [
+        ("segment_keys", "The keys of all segments.")
+    ]
+    assert called["structuredContent"]["data"] == {"segments": ["loyal"]}
+
+
+async def test_an_assistant_without_a_token_is_told_where_its_user_signs_in(
+    key_files: tuple[Path, Path], database_url_for: DatabaseUrlFor
+) -> None:
+    address, issuer = "https://raak.example/desk/mcp", "https://sso.example"
+    named = "/.well-known/oauth-protected-resource/desk/mcp"
+    async with (
+        database_url_for("gateway") as url,
+        standing(key_files, url, mcp_url=address, token_issuer=issuer) as house,
+    ):
+        refusal = await house.client.post("/mcp", json={})
+        paths = (named, named.removesuffix("/desk/mcp"))
+        told = [(await house.client.get(path)).json() for path in paths]
+
+    challenge = f'Bearer resource_metadata="https://raak.example{named}"'
+    assert (refusal.status_code, refusal.headers["www-authenticate"]) == (401, challenge)
+    assert told[0] == told[1]
+    assert (told[0]["resource"], told[0]["authorization_servers"]) == (address, [issuer])
+
+
+async def test_nobody_can_be_sent_to_an_issuer_that_is_no_address(
+    key_files: tuple[Path, Path],
+) -> None:
+    settings = GatewaySettings(signing_key_file=key_files[0], mcp_url="https://raak.example/mcp")
+
+    with pytest.raises(MissingSetting, match="'raak', where nobody can sign in"):
+        create(settings, SDLS)
 
 
 async def test_nothing_else_is_answered(house: House) -> None:

@@ -87,7 +87,7 @@ def test_a_folder_without_documents_is_told(tmp_path: Path) -> None:
 
 
 def test_the_shops_operations_and_our_own_can_be_registered() -> None:
-    found = check_documents(GatewaySettings(), [demo.OPERATIONS, OWN], NOW)
+    found = check_documents(GatewaySettings(), [demo.OPERATIONS, demo.ASSISTANT, OWN], NOW)
 
     assert {document.text for document in found} >= {
         kind.mutation() for kind in definitions.DEFINITION_KINDS
