@@ -228,12 +228,14 @@ async def test_a_proposition_of_somebody_else_is_not_recorded_for_the_one_who_co
     assert stack.as_("agent").data(OUTCOMES, id=victim.decision)["decision"]["outcomes"] == []
 
 
-async def test_a_withdrawn_consent_counts_at_the_next_call(stack: Stack) -> None:
+@pytest.mark.parametrize("status", ["DENIED", "DEFAULT_GIVEN", "PENDING"])
+async def test_another_choice_counts_at_the_next_call(stack: Stack, status: str) -> None:
+    """Also a consent that is assumed until the customer chooses is none."""
     email = BUYERS[12].email
     choose(stack, email, "GIVEN")
     async with assistant(stack, "agent") as client:
         before = await client.call_tool("find_customer", {"customer": by_email(email)})
-        choose(stack, email, "DENIED")
+        choose(stack, email, status)
         after = await client.call_tool("find_customer", {"customer": by_email(email)})
 
     assert not before.is_error

@@ -10,8 +10,8 @@ from services.chassis.errors import RaakError
 from services.chassis.principal import Principal
 
 PURPOSE = "ai_assistant"
-YES = frozenset({"GIVEN", "DEFAULT_GIVEN"})
-"""What counts as consent, in conditions as well."""
+GIVEN = "GIVEN"
+"""What counts as consent: what a customer chose, not what is assumed until they choose."""
 MOST_CUSTOMERS = 20
 """In one call, for each is asked about."""
 SURFACE = "mcp"
@@ -66,6 +66,6 @@ async def _check_consent(
         )
     customer = answer["data"]["customer"]
     consents = customer["consents"] if customer else ()
-    if not any(each["purpose"] == PURPOSE and each["status"] in YES for each in consents):
+    if not any(each["purpose"] == PURPOSE and each["status"] == GIVEN for each in consents):
         raise AssistantConsentMissing
     return str(customer["id"])
