@@ -1,11 +1,12 @@
-/** `npm install && npm run build`: the page's scripts, and the licences of what is in them. */
+/** `npm install && npm run build`: the page's scripts, and the licences of what is in them. `node build.mjs FOLDER` writes them elsewhere. */
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 const CLIENT = "../../../clients/typescript/src";
-const OUT = new URL("../page/", import.meta.url);
+const OUT = process.argv[2] ?? "../page";
 
 const { metafile, outputFiles } = await build({
   entryPoints: ["shop.tsx", "analytics.ts"],
@@ -30,7 +31,7 @@ const { metafile, outputFiles } = await build({
 
 for (const { path, contents } of outputFiles) {
   const name = path.split("/").at(-1);
-  writeFileSync(new URL(name, OUT), contents);
+  writeFileSync(join(OUT, name), contents);
   console.log(`${name}: ${contents.length} bytes, ${gzipSync(contents).length} with gzip`);
 }
 
@@ -41,4 +42,4 @@ const licences = [...new Set(packages.filter(Boolean))].sort().map((name) => {
   const text = file ? readFileSync(`node_modules/${name}/${file}`, "utf8").trim() : "(the package has no licence file)";
   return `${name} ${version} (${license})\n\n${text}\n`;
 });
-writeFileSync(new URL("licenses.txt", OUT), licences.join(`\n${"-".repeat(80)}\n\n`));
+writeFileSync(join(OUT, "licenses.txt"), licences.join(`\n${"-".repeat(80)}\n\n`));
