@@ -6,6 +6,7 @@ page's operations. The key is revoked when the shop ends.
 
 import argparse
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,9 @@ import uvicorn
 
 from examples.shop.server import Raak, create
 from infra import gateway_database, keys, operations
+from infra.embedded import port_is_free
 from infra.instance import EmbeddedInstance
+from infra.standalone import PortTaken
 from services.chassis.errors import RaakError
 
 MANIFEST = Path(__file__).parents[2] / "clients/typescript/src/generated/persisted-documents.json"
@@ -40,10 +43,17 @@ async def prepare(instance: EmbeddedInstance) -> AsyncIterator[Raak]:
 
 
 async def serve(instance: EmbeddedInstance, port: int) -> None:
+    if not port_is_free(port):
+        raise PortTaken(f"Port {port} is in use.", hint="Name another one with --port.")
     async with prepare(instance) as raak, httpx.AsyncClient(trust_env=False) as client:
-        config = uvicorn.Config(create(raak, client), port=port, log_level="warning")
+        server = uvicorn.Server(
+            uvicorn.Config(create(raak, client), port=port, log_level="warning")
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, server.handle_exit, number, None)
         print(f"The record shop is at http://127.0.0.1:{port}. Ctrl-C ends it.", flush=True)
-        await uvicorn.Server(config).serve()
+        await server._serve()  # `serve` would end the process before the key is revoked
 
 
 def main() -> None:
@@ -55,8 +65,6 @@ def main() -> None:
         asyncio.run(serve(EmbeddedInstance.load(arguments.data.resolve()), arguments.port))
     except RaakError as error:
         raise SystemExit(f"{error.code} {error.problem}\n{error.hint}") from None
-    except KeyboardInterrupt:
-        pass
 
 
 if __name__ == "__main__":

@@ -139,9 +139,11 @@ async def load_history(stack: Stack, page: Page) -> JSON:
 
 
 def list_outcomes(history: JSON) -> list[tuple[str, str]]:
-    """The action and kind of each outcome."""
+    """The action and kind of each outcome of the offers at the top of the page."""
     found = []
     for edge in history["decisions"].get("edges", ()):
+        if edge["node"]["placement"] != "home":
+            continue
         actions = {each["id"]: each["action"]["key"] for each in edge["node"]["propositions"]}
         found += [(actions[one["proposition"]], one["kind"]) for one in edge["node"]["outcomes"]]
     return found

@@ -115,7 +115,7 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
     },
 
     followOffers(placement, onOffers, onError, request) {
-      let last: Proposition[] | undefined;
+      let shown: Proposition[] | undefined;
       let timer: ReturnType<typeof setTimeout> | undefined;
       let asked = 0;
       let isOver = false;
@@ -123,9 +123,9 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
         timer = undefined;
         const number = ++asked;
         try {
-          const fresh = await raak.offers(placement, request);
-          if (isOver || number !== asked || (last && isSame(last, fresh))) return;
-          onOffers((last = fresh));
+          const fresh = keepSame(shown ?? [], await raak.offers(placement, request));
+          if (isOver || number !== asked || (shown && isEqual(shown, fresh))) return;
+          onOffers((shown = fresh));
         } catch (error) {
           if (!isOver && number === asked) onError(error as RaakError);
         }
@@ -185,10 +185,14 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
   return raak;
 }
 
-/** Whether a customer sees the same: then what they see stays, with what was reported of it. */
-function isSame(before: Proposition[], after: Proposition[]): boolean {
-  const seen = (offers: Proposition[]) => JSON.stringify(offers.map(({ action, content, reason }) => [action.key, content, reason]));
-  return seen(before) === seen(after);
+/** The fresh propositions, but those a customer sees already as they are: what was reported of them holds. */
+function keepSame(shown: Proposition[], fresh: Proposition[]): Proposition[] {
+  const look = ({ action, content, reason }: Proposition) => JSON.stringify([action.key, content, reason]);
+  const byLook = new Map(shown.map((each) => [look(each), each]));
+  return fresh.map((each) => byLook.get(look(each)) ?? each);
 }
+
+const isEqual = (one: Proposition[], other: Proposition[]) =>
+  one.length === other.length && one.every(({ id }, position) => id === other[position]!.id);
 
 const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { type Proposition, RaakError, createRaak } from "../src/index";
+import { type RaakError, createRaak } from "../src/index";
 import persisted from "../src/generated/persisted-documents.json" with { type: "json" };
 import { type Answer, events, json, makeToken, refusal, serveAnswers, signal } from "./gateway";
 
@@ -176,31 +176,33 @@ test("a subscription that is refused says so and is not begun again", async () =
   assert.equal(received.length, 1);
 });
 
-test("offers follow what happens, and what customers see the same stays as it was", async () => {
+test("offers follow what happens, and what customers see already stays as it was", async () => {
+  const JAZZ = PROPOSITION;
+  const SOUL = { ...PROPOSITION, action: { ...PROPOSITION.action, key: "soul_weeks" } };
+  const answers = [[JAZZ], [JAZZ], [SOUL, JAZZ]];
+  const answered = signal();
   let asked = 0;
-  const same = signal();
   const answer: Answer = (received, response) => {
     if (received.accept === "text/event-stream") {
       response.writeHead(200, { "content-type": "text/event-stream" });
       const send = (kind: string) => response.write(`event: next\ndata: ${JSON.stringify(activity(kind))}\n\n`);
       send("WATCHING");
       send("EVENT");
-      same.promise.then(() => send("PROFILE_CHANGED"));
+      answered.promise.then(() => send("PROFILE_CHANGED"));
       return;
     }
-    asked += 1;
-    if (asked === 2) response.once("finish", () => same.resolve());
-    const title = asked < 3 ? "Jazz weeks" : "Soul weeks";
-    decision({ ...PROPOSITION, id: `p-${asked}`, content: { title } })(received, response);
+    const offers = answers[asked++]!.map((each) => ({ ...each, id: `${each.action.key} ${asked}` }));
+    if (asked === 2) response.once("finish", () => answered.resolve());
+    decision(...offers)(received, response);
   };
   const { raak } = await open(answer);
-  const shown: Proposition[] = [];
+  const shown: string[][] = [];
   const done = signal();
 
   const end = raak.followOffers(
     "home",
-    ([first]) => {
-      shown.push(first!);
+    (offers) => {
+      shown.push(offers.map(({ id }) => id));
       if (shown.length === 2) done.resolve();
     },
     assert.fail,
@@ -208,5 +210,5 @@ test("offers follow what happens, and what customers see the same stays as it wa
   await done.promise;
   end();
 
-  assert.deepEqual(shown.map(({ id }) => id), ["p-1", "p-3"]);
+  assert.deepEqual(shown, [["jazz_weeks 1"], ["soul_weeks 3", "jazz_weeks 1"]]);
 });
