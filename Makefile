@@ -54,6 +54,11 @@ bench: $(VENV)/.tools ## the figures of every issue, printed
 generate: $(VENV)/.installed ## write what is made from the code: SDL, pages of roles, scopes, settings and errors, NATS's users
 	$(BIN)/python -m infra.generate
 
+.PHONY: client
+client: ## the TypeScript client and the shop's page: generate, check, test, bundle (needs Node)
+	cd clients/typescript && npm install --no-audit --no-fund && npm run generate && npm run check && npm test && npm run build
+	cd examples/shop/source && npm install --no-audit --no-fund && npm run check && npm run build
+
 .PHONY: lock
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra embedded pyproject.toml -o requirements.lock
