@@ -30,6 +30,10 @@ demo: $(VENV)/.installed ## everything, on 23,570 real customers (ARGS=--exit en
 up: $(VENV)/.installed ## everything, without the demo's customers (ARGS="--port 9000 --data elsewhere")
 	@$(BIN)/raak up $(ARGS)
 
+.PHONY: shop
+shop: $(VENV)/.installed ## the record shop's page, before a Raak that runs (ARGS="--port 8011 --data elsewhere")
+	@$(BIN)/python -m examples.shop $(ARGS)
+
 .PHONY: test
 test: lint ## every check and every test, and the 15 slowest
 	$(BIN)/pytest -n 3 --no-loadscope-reorder --benchmark-disable --durations=15 $(ARGS)
@@ -53,6 +57,11 @@ bench: $(VENV)/.tools ## the figures of every issue, printed
 .PHONY: generate
 generate: $(VENV)/.installed ## write what is made from the code: SDL, pages of roles, scopes, settings and errors, NATS's users
 	$(BIN)/python -m infra.generate
+
+.PHONY: client
+client: ## the TypeScript client and the shop's page: generate, check, test, bundle (needs Node)
+	cd clients/typescript && npm install --no-audit --no-fund && npm run generate && npm run check && npm test && npm run build
+	cd examples/shop/source && npm install --no-audit --no-fund && npm run check && npm run build
 
 .PHONY: lock
 lock: ## resolve the dependencies anew (needs uv)

@@ -259,7 +259,8 @@ def _segment(
     profile = ProfileClient(session, settings.profile_url, access.service_tokens, within_s)
     limits = settings.body_limits("max_collect_bytes")
     senders = SenderAuthenticator(settings.write_keys, access.api_keys)
-    return SegmentApi(senders, profile, access.audit, limits, admission)
+    is_production = settings.mode == "production"
+    return SegmentApi(senders, profile, access.audit, limits, admission, is_production)
 
 
 def _server_api(

@@ -39,6 +39,7 @@ EXAMPLES: Mapping[str, Example] = {
         },
     ),
     "offers": Example("visitor", {"customer": VISITOR, "channel": "WEB", "placement": "home"}),
+    "offer_changes": Example("visitor", {"ref": VISITOR}),
     "set_consent": Example(
         "visitor",
         {"input": {"customer": VISITOR, "purpose": "personalisation", "status": "GIVEN"}},

@@ -2,6 +2,8 @@
 
 The gateway checks the write key and the size, records the identities in the events in the audit
 log, and sends the bytes on to profile as they came: what an event may hold is profile's to say.
+
+`/v1/projects/{key}/settings` is what analytics.js reads first, from Segment's CDN otherwise.
 """
 
 from base64 import b64decode
@@ -40,6 +42,9 @@ WRITE_KEY_PREFIX = f"{SUBJECT_OF_KEYS}write:"
 
 REQUIRED_SCOPE = "customers:write"
 SERVER_POLICIES = frozenset({SERVER_POLICY})
+SETTINGS_PATH = "/v1/projects/{key}/settings"
+SETTINGS_MAX_AGE_S = 300
+"""How long one browser keeps them. A shared cache may not: they name the host they were read by."""
 
 
 class InvalidWriteKey(RaakError, code="INVALID_WRITE_KEY", status=401):
@@ -80,6 +85,10 @@ class SenderAuthenticator:
             caller = self._api_keys.principal(key)
             scopes = caller.scopes & {REQUIRED_SCOPE}
             return Principal(Role.APP, caller.subject, (), scopes, SERVER_POLICIES)
+        return self.authenticate_page(key)
+
+    def authenticate_page(self, key: str) -> Principal:
+        """The sender with a write key; raises InvalidWriteKey."""
         sender = self._by_digest.get(_digest(key))
         if sender is None:
             raise InvalidWriteKey(
@@ -174,9 +183,25 @@ class SegmentApi:
     audit: AuditLog
     limits: BodyLimits
     admission: Admission
+    is_production: bool
 
     def routes(self) -> list[Route]:
-        return [Route(f"/v1/{name}", self._respond, methods=["POST"]) for name in CALLS]
+        calls = (Route(f"/v1/{name}", self._respond, methods=["POST"]) for name in CALLS)
+        return [*calls, Route(SETTINGS_PATH, self._respond_settings, methods=["GET"])]
+
+    async def _respond_settings(self, request: Request) -> Response:
+        """Where a page with a write key sends its events: here, and to nobody else."""
+        key = request.path_params["key"]
+        try:
+            self.admission.arrive(_limit_key(self.senders.authenticate_page(key)))
+        except RaakError as refusal:
+            return _format_refusal(refusal)
+        # TLS may end before the gateway: in production pages send by HTTPS, whatever came here.
+        protocol = "https" if self.is_production else request.url.scheme
+        here = {"apiKey": key, "apiHost": f"{request.url.netloc}/v1", "protocol": protocol}
+        settings = {"integrations": {"Segment.io": here}, "metrics": {"sampleRate": 0}}
+        headers = {"Cache-Control": f"private, max-age={SETTINGS_MAX_AGE_S}"}
+        return Response(orjson.dumps(settings), headers=headers, media_type="application/json")
 
     async def _respond(self, request: Request) -> Response:
         try:

@@ -87,6 +87,7 @@ def show_next_steps(session: DemoSession, customer: Buyer, options: str = "") ->
     session.announce("What now")
     lines = (
         f"Open {session.url}/graphql: the explorer, with examples and a token for you.",
+        "`make shop` in another terminal: a record shop whose page shows offers.",
         "A token of an agent, good for 12 hours:",
         "",
         f"TOKEN={token}",

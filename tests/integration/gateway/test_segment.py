@@ -358,6 +358,23 @@ async def test_a_page_may_send_events_without_asking_first(door: Door) -> None:
     assert response.headers["access-control-allow-origin"] == "https://shop.example"
 
 
+async def test_a_page_learns_where_its_events_go(door: Door) -> None:
+    answer = await door.client.get(f"/v1/projects/{KEY}/settings")
+
+    host = door.client.base_url.netloc.decode()
+    assert answer.json()["integrations"] == {
+        "Segment.io": {"apiKey": KEY, "apiHost": f"{host}/v1", "protocol": "http"}
+    }
+    assert answer.headers["cache-control"] == "private, max-age=300"
+
+
+@pytest.mark.parametrize("key", ["wk_another", SHOP[0]], ids=["unknown", "an API key"])
+async def test_settings_are_for_write_keys_of_this_gateway(door: Door, key: str) -> None:
+    answer = await door.client.get(f"/v1/projects/{key}/settings")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "INVALID_WRITE_KEY")
+
+
 async def test_there_are_no_other_calls(door: Door) -> None:
     assert (await door.send("delete")).status_code == 404
     assert (await door.client.get("/v1/track")).status_code == 405

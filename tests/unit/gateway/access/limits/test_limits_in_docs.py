@@ -103,7 +103,7 @@ class House:
         )
         collect = SETTINGS.body_limits("max_collect_bytes")
         anybody = SimpleNamespace(authenticate=lambda key: ADMIN)
-        segment = SegmentApi(anybody, None, None, collect, admission)  # type: ignore[arg-type]
+        segment = SegmentApi(anybody, None, None, collect, admission, False)  # type: ignore[arg-type]
         publication = JsonEndpoint(
             operations.PATH,
             operations.SCOPE,
