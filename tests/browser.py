@@ -61,6 +61,9 @@ class Page:
     console_errors: list[str] = field(default_factory=list)
     """What the console shows in red: errors, uncaught exceptions, failed loads, CSP violations."""
 
+    async def close(self) -> None:
+        await self._send("Page.close")
+
     async def evaluate(self, expression: str) -> Any:
         answer = await self._send(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True

@@ -118,7 +118,7 @@ async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bro
 
 
 @pytest.fixture
-async def page(browser: Browser, shop_url: str) -> Page:
+async def page(browser: Browser, shop_url: str) -> AsyncIterator[Page]:
     """The shop, opened by somebody who was never there, in a window too low for the offers."""
     page = await browser.open(shop_url, height=240)
     await page.wait_for("document.querySelector('#home-offers .offer')")
@@ -126,7 +126,8 @@ async def page(browser: Browser, shop_url: str) -> Page:
     await page.evaluate("fetch('/logout', {method: 'POST'}).then(() => location.reload())")
     await page.wait_for("localStorage.raak_visitor")
     await page.wait_for("document.querySelector('#home-offers .offer')")
-    return page
+    yield page
+    await page.close()
 
 
 async def load_history(stack: Stack, page: Page) -> JSON:

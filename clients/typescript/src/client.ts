@@ -51,7 +51,7 @@ export interface Raak {
   /** The id of this browser, Segment's `anonymousId`. */
   readonly visitorId: string;
   offers(placement: string, request?: OfferRequest): Promise<Proposition[]>;
-  /** Offers now, and again whenever they may differ. Gives what ends it. */
+  /** Offers now, and again whenever they may differ, while the tab is looked at. Gives what ends it. */
   followOffers(
     placement: string,
     onOffers: (offers: Proposition[]) => void,
@@ -79,7 +79,18 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
   const refreshes = new Set<() => void>();
   let stream: AbortController | undefined;
 
+  // A tab that nobody looks at asks nothing: each offer counts as decided, and over HTTP/1.1 all tabs of a browser share
+  // six connections to an address.
+  globalThis.document?.addEventListener("visibilitychange", () => {
+    if (document.hidden) close();
+    else if (watchers.size) {
+      open();
+      refresh();
+    }
+  });
+
   function open(): void {
+    if (stream || globalThis.document?.hidden) return;
     const current = (stream = new AbortController());
     transport
       .subscribe(
@@ -121,6 +132,7 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
       let isOver = false;
       const ask = async () => {
         timer = undefined;
+        if (globalThis.document?.hidden) return;
         const number = ++asked;
         try {
           const fresh = keepSame(shown ?? [], await raak.offers(placement, request));
@@ -157,7 +169,7 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
     watch(onActivity, onError = () => {}) {
       const watcher = { onActivity, onError };
       watchers.add(watcher);
-      if (!stream) open();
+      open();
       return () => {
         if (watchers.delete(watcher) && !watchers.size) close();
       };
@@ -165,10 +177,8 @@ export function createRaak({ url, getToken, channel = "WEB", pause = sleep }: Ra
 
     renew() {
       sessions.drop();
-      if (stream) {
-        close();
-        open();
-      }
+      close();
+      if (watchers.size) open();
       refresh();
     },
 

@@ -212,3 +212,27 @@ test("offers follow what happens, and what customers see already stays as it was
 
   assert.deepEqual(shown, [["jazz_weeks 1"], ["soul_weeks 3", "jazz_weeks 1"]]);
 });
+
+test("a tab that nobody looks at asks nothing, and asks when it is looked at", async () => {
+  const tab = Object.assign(new EventTarget(), { hidden: true });
+  Object.assign(globalThis, { document: tab });
+  const decided = signal();
+  const { raak, received } = await open((one, response) => {
+    if (one.accept === "text/event-stream") response.writeHead(200, { "content-type": "text/event-stream" }).write(":\n\n");
+    else decision(PROPOSITION)(one, response);
+  });
+  const look = (hidden: boolean) => {
+    tab.hidden = hidden;
+    tab.dispatchEvent(new Event("visibilitychange"));
+  };
+
+  const end = raak.followOffers("home", () => decided.resolve(), assert.fail);
+  look(true);
+  assert.equal(received.length, 0);
+  look(false);
+  await decided.promise;
+  end();
+  Reflect.deleteProperty(globalThis, "document");
+
+  assert.deepEqual(new Set(received.map(({ accept }) => accept)), new Set(["text/event-stream", "application/graphql-response+json"]));
+});

@@ -142,6 +142,8 @@ export type MoneyInput = {
 export type OutcomeInput = {
   /** When they reacted; now if left out. Neither before the decision nor in the future. */
   at?: string | null | undefined;
+  /** Who reacted, for a caller that wants it checked: a proposition made for another customer is `DECISION_OTHER_CUSTOMER` then. Null leaves it to the proposition. */
+  customer?: CustomerRef | null | undefined;
   /** Chosen by the caller, one for each outcome: sending it again is harmless. */
   idempotencyKey: string;
   /** The reaction. CONVERTED is accepted from servers and staff only (`DECISION_SERVER_OUTCOME`). */
