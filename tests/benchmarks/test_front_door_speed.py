@@ -2,7 +2,9 @@
 
 Measured: the guard with an application that answers at once, and without it; the admission of an
 operation (a token of the caller's bucket, a ticket, its return); pricing a known operation; the
-variables; and for a new operation measuring its text and tree, and pricing it.
+variables; for a new operation measuring its text and tree, and pricing it; and where only
+registered documents are answered, finding that one is: as it was registered, laid out anew and
+seen before, and laid out anew for the first time.
 Targets: guard and admission together 10 µs, pricing a known operation 5 µs, and a document made to
 grow exponentially refused in twice the time it takes to parse it.
 Run: pytest -m benchmark tests/benchmarks/test_front_door_speed.py --benchmark-columns=min,median
@@ -10,6 +12,8 @@ Run: pytest -m benchmark tests/benchmarks/test_front_door_speed.py --benchmark-c
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import count
 from typing import Any
 
 import pytest
@@ -28,7 +32,9 @@ from gateway.access.limits.operation_limits import (
     check_variables,
 )
 from gateway.access.limits.rate_limits import RateLimiter, RateLimits, caller_key
+from gateway.access.limits.registered_operations import OperationRegistry
 from gateway.access.selections import visit_operation
+from gateway.pipeline.authorize import RegistrationCheck
 from gateway.pipeline.operation_facts import collect_facts
 from gateway.pipeline.parse import parse_document
 from gateway.supergraph import Operation
@@ -146,6 +152,25 @@ def test_pricing_a_known_operation(benchmark: BenchmarkFixture) -> None:
 @pytest.mark.benchmark
 def test_pricing_a_new_operation(benchmark: BenchmarkFixture) -> None:
     benchmark(price, OPERATION)
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("layout", ["as registered", "seen before", "new"])
+def test_finding_a_registered_document(benchmark: BenchmarkFixture, layout: str) -> None:
+    registry = OperationRegistry()
+    asyncio.run(registry.adopt([OPERATION]))
+    check = RegistrationCheck(registry, OperationLimits(), size=1_000)
+    numbers = count()
+
+    def find() -> None:
+        spaces = " " * (next(numbers) % 900) if layout == "new" else ""
+        text = OPERATION if layout == "as registered" else f"{OPERATION}\n# {spaces}laid out anew"
+        check.check(text, nullcontext)
+
+    if layout == "new":
+        benchmark.pedantic(find, rounds=800)  # type: ignore[no-untyped-call]
+    else:
+        benchmark(find)
 
 
 @pytest.mark.benchmark
