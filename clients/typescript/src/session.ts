@@ -39,14 +39,17 @@ export class SessionSource {
   }
 }
 
-/** Whom a token speaks for and until when, by its claims; the gateway checks its signature. */
+/** Whom a token speaks for and until when, by its claims; the gateway checks its signature. Its life is counted from now
+ * on, for the clock of a browser may be wrong by hours.
+ */
 function readSession(token: string): Session {
   try {
     const base64 = token.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/");
     const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-    const { customer, exp } = JSON.parse(new TextDecoder().decode(bytes));
+    const now = Date.now() / 1000;
+    const { customer, exp, iat = now } = JSON.parse(new TextDecoder().decode(bytes));
     const { id, type, value } = customer;
-    return { token, customer: id ? { id } : { identity: { type, value } }, expiresAt: exp * 1000 };
+    return { token, customer: id ? { id } : { identity: { type, value } }, expiresAt: (now + exp - iat) * 1000 };
   } catch {
     throw new RaakError("INVALID_TOKEN", "getToken gave no token of a customer.", "Have your server ask POST /tokens for one.");
   }

@@ -82,6 +82,16 @@ test("one token serves many requests, and is changed before it expires and when 
   assert.equal(tokens.length, 4); // two that expire in 10 s, and one after the refusal
 });
 
+test("a browser whose clock is wrong asks for no more tokens", async () => {
+  const { raak, tokens, giveTokens } = await open(decision());
+  giveTokens(() => makeToken(undefined, 900, Date.now() / 1000 - 7_200));
+
+  await raak.offers("home");
+  await raak.offers("home");
+
+  assert.equal(tokens.length, 1);
+});
+
 test("requests at the same time share one token", async () => {
   const { raak, tokens } = await open(decision());
 
