@@ -68,8 +68,8 @@ test("a gateway where the hash is not registered gets the text, from then on at 
   assert.match(received[2]!.query!, /query Offers/);
 });
 
-test("one token serves many requests, and is changed before it expires and when it is refused", async () => {
-  const { raak, tokens, giveTokens } = await open(decision(), decision(), decision(), refusal("UNAUTHENTICATED", 401), decision());
+test("one token serves many requests, until shortly before it expires", async () => {
+  const { raak, tokens, giveTokens } = await open(decision());
 
   await raak.offers("home");
   await raak.offers("home");
@@ -79,7 +79,18 @@ test("one token serves many requests, and is changed before it expires and when 
   raak.renew();
   await raak.offers("home");
   await raak.offers("home");
-  assert.equal(tokens.length, 4); // two that expire in 10 s, and one after the refusal
+  assert.equal(tokens.length, 3);
+});
+
+test("a token that is refused is changed for another", async () => {
+  const { raak, received, tokens, giveTokens } = await open(refusal("UNAUTHENTICATED", 401), decision());
+  let number = 0;
+  giveTokens(() => makeToken({ id: `c-${++number}` }));
+
+  await raak.offers("home");
+
+  assert.deepEqual(received.map(({ token }) => token), tokens);
+  assert.equal(tokens.length, 2);
 });
 
 test("a browser whose clock is wrong asks for no more tokens", async () => {
