@@ -14,7 +14,7 @@ PAGE_ARGUMENTS = ("first", "last", "limit")
 """Arguments that say how many items of a list are wanted."""
 
 MOST = 10**12
-"""What is more is not told exactly: fragments can double a count with every few characters."""
+"""What is more is not counted exactly: fragments can double a count with every few characters."""
 
 TOKEN = re.compile(
     r'"""(?:[^"\\]|\\"""|\\|"(?!""))*+(?:"""|\Z)'

@@ -36,7 +36,7 @@ class Mutation:
         before it are kept.
 
         Args:
-            yaml: The whole catalogue, not only what changes. What is wrong is told line by line
+            yaml: The whole catalogue, not only what changes. What is wrong is reported line by line
                 (`INVALID_DEFINITION`), and nothing is published.
             force: Whether an active action that was offered lately may be left out; otherwise that
                 is `ACTION_IN_USE`.

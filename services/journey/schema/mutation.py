@@ -22,8 +22,8 @@ class Mutation:
         publishing what is published already changes nothing.
 
         Args:
-            yaml: The whole definition. What is wrong is told line by line (`INVALID_DEFINITION`),
-                and nothing is published.
+            yaml: The whole definition. What is wrong is reported line by line
+                (`INVALID_DEFINITION`), and nothing is published.
         """
         context = info.context
         async with context.database.transaction(computes=True) as connection:

@@ -82,7 +82,7 @@ class Mutation:
 
         Args:
             yaml: One definition (key, name, description, condition), or a list of them. What is
-                wrong is told line by line (`INVALID_DEFINITION`), and nothing is published.
+                wrong is reported line by line (`INVALID_DEFINITION`), and nothing is published.
         """
         context = info.context
         async with context.database.transaction(computes=True) as connection:
