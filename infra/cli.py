@@ -83,7 +83,7 @@ def demo(
     standalone.serve(
         instance,
         console.print,
-        lambda: scenarios.run_demo(instance, console, customers),
+        lambda: scenarios.run_demo(instance, console, customers, is_lasting=not exit),
         is_lasting=not exit,
     )
 

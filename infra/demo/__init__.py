@@ -63,7 +63,9 @@ def open_session(instance: EmbeddedInstance, console: Console) -> DemoSession:
     return session
 
 
-def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> None:
+def run_demo(
+    instance: EmbeddedInstance, console: Console, customers: int, *, is_lasting: bool
+) -> None:
     now = datetime.now(UTC)
     buyers = cdnow.read(cdnow.fetch(instance.folder / "cdnow"), today=now.date(), most=customers)
     session = open_session(instance, console)
@@ -74,6 +76,8 @@ def run_demo(instance: EmbeddedInstance, console: Console, customers: int) -> No
     run_scenarios(session, buyers)
     is_usual = instance.folder == Path(".raak").resolve()
     options = "" if is_usual else f" --data {instance.folder}"
+    if not is_lasting:
+        session.announce("It ends now. `make up` starts it again, with the customers it has.")
     show_next_steps(session, DemoCustomers.from_buyers(buyers, now).loyal, options)
 
 

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -24,7 +25,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from infra import cdnow, compose_env, demo
+from infra import cdnow, compose_env, dashboards, demo
 from infra.demo import DemoSession
 from infra.graph_client import GraphClient
 from infra.processes import PROCESSES
@@ -375,23 +376,28 @@ def restart_gateways(stack: Stack, console: Console, email: str) -> None:
 
 
 def observe(stack: Stack, console: Console) -> None:
-    """Prometheus takes the rules, and reads every process."""
+    """Prometheus takes the rules, reads every process, and answers what the dashboard asks."""
     stack.compose("--profile", "observe", "up", "--detach", "--no-recreate", "prometheus")
     stack.inside("prometheus", "promtool", "check", "rules", "/etc/prometheus/alerts.yml")
-    address = f"http://127.0.0.1:{stack.env['PROMETHEUS_PORT']}/api/v1/targets"
+    api = f"http://127.0.0.1:{stack.env['PROMETHEUS_PORT']}/api/v1"
+
+    def ask(path: str, **parameters: str) -> Any:
+        return httpx.get(f"{api}/{path}", params=parameters, timeout=10, trust_env=False).json()
 
     def list_up() -> set[str]:
         with suppress(httpx.HTTPError, ValueError):
-            targets = httpx.get(address, timeout=10, trust_env=False).json()["data"][
-                "activeTargets"
-            ]
+            targets = ask("targets")["data"]["activeTargets"]
             return {one["labels"]["job"] for one in targets if one["health"] == "up"}
         return set()
 
     _wait_until(
         lambda: list_up() == set(PROCESSES), READY_S, lambda: f"Prometheus reads {list_up()} only."
     )
-    console.print("Prometheus takes the rules, and reads every process.")
+    for panel in chain.from_iterable(dashboards.ROWS.values()):
+        for query in panel.queries.values():
+            answer = ask("query", query=query.replace("$__rate_interval", "1m"))
+            _expect((panel.title, answer["status"]), (panel.title, "success"))
+    console.print("Prometheus takes the rules, reads every process, and answers every panel.")
 
 
 def scale_decision(stack: Stack, console: Console, graph: GraphClient, email: str) -> None:
